@@ -1,0 +1,32 @@
+/** Embeddings: executions as vectors, to find similar ones. */
+import { sql } from "drizzle-orm";
+import { check, foreignKey, index, uuid, vector } from "drizzle-orm/pg-core";
+import { agentExecutionLogs } from "./governance.ts";
+import { createdAt, tenantTable } from "./table.ts";
+
+/** The vectors of one log row, at least one of the three. They go with their log. */
+export const executionEmbeddings = tenantTable(
+  "execution_embeddings",
+  {
+    executionLogId: uuid("execution_log_id").notNull(),
+    inputEmbedding: vector("input_embedding", { dimensions: 1536 }),
+    outputEmbedding: vector("output_embedding", { dimensions: 1536 }),
+    errorEmbedding: vector("error_embedding", { dimensions: 1536 }),
+    createdAt: createdAt(),
+  },
+  (t) => [
+    foreignKey({
+      name: "execution_embeddings_execution_log_id_fkey",
+      columns: [t.executionLogId],
+      foreignColumns: [agentExecutionLogs.id],
+    }).onDelete("cascade"),
+    check(
+      "execution_embeddings_some_embedding_check",
+      sql`num_nonnulls(${t.inputEmbedding}, ${t.outputEmbedding}, ${t.errorEmbedding}) > 0`,
+    ),
+    index("idx_execution_embeddings_execution_log_id").on(t.executionLogId),
+    index("idx_execution_embeddings_organization_id").on(t.organizationId),
+  ],
+);
+export type ExecutionEmbedding = typeof executionEmbeddings.$inferSelect;
+export type NewExecutionEmbedding = typeof executionEmbeddings.$inferInsert;

@@ -1,0 +1,209 @@
+/** Evaluation: how good an agent is, what should change, and whether the change helped. */
+import { sql } from "drizzle-orm";
+import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
+import {
+  PROPOSAL_PRIORITIES,
+  PROPOSAL_STATUSES,
+  PROPOSAL_TYPES,
+  RISK_LEVELS,
+  TEST_STATUSES,
+  TEST_WINNERS,
+} from "../values.ts";
+import { agentPrompts, agentRegistry } from "./governance.ts";
+import {
+  type JsonObject,
+  type JsonValue,
+  after,
+  count,
+  createdAt,
+  day,
+  different,
+  json,
+  notBefore,
+  percent,
+  percentagePoints,
+  ratio,
+  tenantTable,
+  textList,
+  timestamptz,
+  updatedAt,
+} from "./table.ts";
+
+/** One piece of advice of a report. Further keys are the user's. */
+export interface Recommendation {
+  [key: string]: JsonValue | undefined;
+  title: string;
+  description?: string;
+}
+
+/** An AI-written evaluation of one agent over a period of days. */
+export const evaluationReports = tenantTable(
+  "evaluation_reports",
+  {
+    agentId: uuid("agent_id").notNull(),
+    reportDate: day("report_date").notNull(),
+    evaluationPeriodStart: day("evaluation_period_start").notNull(),
+    /** Inclusive. */
+    evaluationPeriodEnd: day("evaluation_period_end").notNull(),
+    /** Percent, 0 to 100, as are the other scores. */
+    overallScore: percent("overall_score"),
+    reliabilityScore: percent("reliability_score"),
+    efficiencyScore: percent("efficiency_score"),
+    costEfficiencyScore: percent("cost_efficiency_score"),
+    qualityScore: percent("quality_score"),
+    strengths: textList("strengths"),
+    weaknesses: textList("weaknesses"),
+    riskLevel: text("risk_level", { enum: RISK_LEVELS }),
+    recommendations: json<Recommendation[]>("recommendations"),
+    priorityActions: textList("priority_actions"),
+    /** Percentage points of the overall score, -100 to 100. NULL: no previous report. */
+    scoreChangeVsPrevious: percentagePoints("score_change_vs_previous"),
+    comparisonDetails: json<JsonObject>("comparison_details"),
+    executiveSummary: text("executive_summary"),
+    fullReportText: text("full_report_text"),
+    createdAt: createdAt(),
+  },
+  (t) => [
+    foreignKey({
+      name: "evaluation_reports_agent_id_fkey",
+      columns: [t.agentId],
+      foreignColumns: [agentRegistry.id],
+    }),
+    notBefore(
+      "evaluation_reports_evaluation_period_check",
+      t.evaluationPeriodEnd,
+      t.evaluationPeriodStart,
+    ),
+    // Serves "the latest reports of an agent".
+    index("idx_reports_agent_date").on(t.agentId, t.reportDate.desc().nullsFirst()),
+    index("idx_evaluation_reports_organization_id").on(t.organizationId),
+  ],
+);
+export type EvaluationReport = typeof evaluationReports.$inferSelect;
+export type NewEvaluationReport = typeof evaluationReports.$inferInsert;
+
+/** Metric name to expected change, in the metric's own unit. */
+export type ExpectedMetricsChange = Record<string, number>;
+
+/** A suggested change to an agent, from proposal through approval and test to deployment. */
+export const improvementProposals = tenantTable(
+  "improvement_proposals",
+  {
+    agentId: uuid("agent_id").notNull(),
+    evaluationReportId: uuid("evaluation_report_id"),
+    proposalType: text("proposal_type", { enum: PROPOSAL_TYPES }).notNull(),
+    title: text("title").notNull(),
+    description: text("description").notNull(),
+    rationale: text("rationale").notNull(),
+    currentState: json<JsonValue>("current_state"),
+    proposedState: json<JsonValue>("proposed_state"),
+    diffSummary: text("diff_summary"),
+    expectedImprovement: text("expected_improvement"),
+    expectedMetricsChange: json<ExpectedMetricsChange>("expected_metrics_change"),
+    riskAssessment: text("risk_assessment"),
+    rollbackPlan: text("rollback_plan"),
+    status: text("status", { enum: PROPOSAL_STATUSES }).notNull().default("proposed"),
+    priority: text("priority", { enum: PROPOSAL_PRIORITIES }).notNull().default("medium"),
+    requiresHumanApproval: boolean("requires_human_approval").notNull().default(true),
+    approvedBy: text("approved_by"),
+    approvedAt: timestamptz("approved_at"),
+    rejectionReason: text("rejection_reason"),
+    deployedAt: timestamptz("deployed_at"),
+    deployedPromptVersionId: uuid("deployed_prompt_version_id"),
+    createdAt: createdAt(),
+    updatedAt: updatedAt(),
+  },
+  (t) => [
+    foreignKey({
+      name: "improvement_proposals_agent_id_fkey",
+      columns: [t.agentId],
+      foreignColumns: [agentRegistry.id],
+    }),
+    foreignKey({
+      name: "improvement_proposals_evaluation_report_id_fkey",
+      columns: [t.evaluationReportId],
+      foreignColumns: [evaluationReports.id],
+    }).onDelete("set null"),
+    foreignKey({
+      name: "improvement_proposals_deployed_prompt_version_id_fkey",
+      columns: [t.deployedPromptVersionId],
+      foreignColumns: [agentPrompts.id],
+    }).onDelete("set null"),
+    // Serves "the proposals of an agent in a given state".
+    index("idx_proposals_agent_status").on(t.agentId, t.status),
+    index("idx_improvement_proposals_evaluation_report_id").on(t.evaluationReportId),
+    index("idx_improvement_proposals_deployed_prompt_version_id").on(t.deployedPromptVersionId),
+    index("idx_improvement_proposals_organization_id").on(t.organizationId),
+  ],
+);
+export type ImprovementProposal = typeof improvementProposals.$inferSelect;
+export type NewImprovementProposal = typeof improvementProposals.$inferInsert;
+
+/** A controlled experiment: two prompt versions of one agent share its traffic. */
+export const abTests = tenantTable(
+  "ab_tests",
+  {
+    agentId: uuid("agent_id").notNull(),
+    improvementProposalId: uuid("improvement_proposal_id"),
+    testName: text("test_name").notNull(),
+    hypothesis: text("hypothesis").notNull(),
+    controlPromptId: uuid("control_prompt_id").notNull(),
+    treatmentPromptId: uuid("treatment_prompt_id").notNull(),
+    /** Share of the traffic that gets the treatment. Ratio, 0 to 1. */
+    trafficSplit: ratio("traffic_split")
+      .notNull()
+      .default(sql`0.50`),
+    startDate: timestamptz("start_date").notNull(),
+    /** NULL: open end. */
+    endDate: timestamptz("end_date"),
+    minSampleSize: count("min_sample_size").notNull().default(100),
+    status: text("status", { enum: TEST_STATUSES }).notNull().default("running"),
+    controlExecutions: count("control_executions").notNull().default(0),
+    treatmentExecutions: count("treatment_executions").notNull().default(0),
+    /** Ratio, 0 to 1. */
+    controlSuccessRate: ratio("control_success_rate"),
+    /** Ratio, 0 to 1. */
+    treatmentSuccessRate: ratio("treatment_success_rate"),
+    /** Percent, 0 to 100. */
+    controlAvgQuality: percent("control_avg_quality"),
+    /** Percent, 0 to 100. */
+    treatmentAvgQuality: percent("treatment_avg_quality"),
+    /** Ratio, 0 to 1. */
+    statisticalSignificance: ratio("statistical_significance"),
+    winner: text("winner", { enum: TEST_WINNERS }),
+    conclusionSummary: text("conclusion_summary"),
+    createdAt: createdAt(),
+    updatedAt: updatedAt(),
+  },
+  (t) => [
+    foreignKey({
+      name: "ab_tests_agent_id_fkey",
+      columns: [t.agentId],
+      foreignColumns: [agentRegistry.id],
+    }),
+    foreignKey({
+      name: "ab_tests_improvement_proposal_id_fkey",
+      columns: [t.improvementProposalId],
+      foreignColumns: [improvementProposals.id],
+    }).onDelete("set null"),
+    foreignKey({
+      name: "ab_tests_control_prompt_id_fkey",
+      columns: [t.controlPromptId],
+      foreignColumns: [agentPrompts.id],
+    }),
+    foreignKey({
+      name: "ab_tests_treatment_prompt_id_fkey",
+      columns: [t.treatmentPromptId],
+      foreignColumns: [agentPrompts.id],
+    }),
+    different("ab_tests_prompts_check", t.controlPromptId, t.treatmentPromptId),
+    after("ab_tests_dates_check", t.endDate, t.startDate),
+    index("idx_ab_tests_agent_id").on(t.agentId),
+    index("idx_ab_tests_improvement_proposal_id").on(t.improvementProposalId),
+    index("idx_ab_tests_control_prompt_id").on(t.controlPromptId),
+    index("idx_ab_tests_treatment_prompt_id").on(t.treatmentPromptId),
+    index("idx_ab_tests_organization_id").on(t.organizationId),
+  ],
+);
+export type AbTest = typeof abTests.$inferSelect;
+export type NewAbTest = typeof abTests.$inferInsert;

@@ -1,0 +1,171 @@
+/** Safety: changes tried without risk, rolled out step by step, and the alerts along the way. */
+import { sql } from "drizzle-orm";
+import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
+import { ALERT_SEVERITIES, CANARY_STATUSES, TEST_STATUSES } from "../values.ts";
+import { agentPrompts, agentRegistry } from "./governance.ts";
+import {
+  type JsonObject,
+  type JsonValue,
+  after,
+  count,
+  createdAt,
+  different,
+  json,
+  jsonList,
+  percent,
+  ratio,
+  relativeIncrease,
+  tenantTable,
+  timestamptz,
+} from "./table.ts";
+
+/** A prompt version that answers a sample of the traffic in parallel; nobody sees its answers. */
+export const shadowTests = tenantTable(
+  "shadow_tests",
+  {
+    agentId: uuid("agent_id").notNull(),
+    productionPromptId: uuid("production_prompt_id").notNull(),
+    shadowPromptId: uuid("shadow_prompt_id").notNull(),
+    /** Share of the executions that are shadowed. Ratio, 0 to 1. */
+    sampleRate: ratio("sample_rate")
+      .notNull()
+      .default(sql`0.10`),
+    startDate: timestamptz("start_date").notNull(),
+    /** NULL: open end. */
+    endDate: timestamptz("end_date"),
+    minSampleSize: count("min_sample_size").notNull().default(100),
+    status: text("status", { enum: TEST_STATUSES }).notNull().default("running"),
+    /** Ratio, 0 to 1. */
+    productionSuccessRate: ratio("production_success_rate"),
+    /** Ratio, 0 to 1. */
+    shadowSuccessRate: ratio("shadow_success_rate"),
+    /** Percent, 0 to 100. */
+    productionAvgQuality: percent("production_avg_quality"),
+    /** Percent, 0 to 100. */
+    shadowAvgQuality: percent("shadow_avg_quality"),
+    /** Ratio, 0 to 1. */
+    outputSimilarityScore: ratio("output_similarity_score"),
+    recommendation: text("recommendation"),
+    createdAt: createdAt(),
+  },
+  (t) => [
+    foreignKey({
+      name: "shadow_tests_agent_id_fkey",
+      columns: [t.agentId],
+      foreignColumns: [agentRegistry.id],
+    }),
+    foreignKey({
+      name: "shadow_tests_production_prompt_id_fkey",
+      columns: [t.productionPromptId],
+      foreignColumns: [agentPrompts.id],
+    }),
+    foreignKey({
+      name: "shadow_tests_shadow_prompt_id_fkey",
+      columns: [t.shadowPromptId],
+      foreignColumns: [agentPrompts.id],
+    }),
+    different("shadow_tests_prompts_check", t.productionPromptId, t.shadowPromptId),
+    after("shadow_tests_dates_check", t.endDate, t.startDate),
+    index("idx_shadow_tests_agent_id").on(t.agentId),
+    index("idx_shadow_tests_production_prompt_id").on(t.productionPromptId),
+    index("idx_shadow_tests_shadow_prompt_id").on(t.shadowPromptId),
+    index("idx_shadow_tests_organization_id").on(t.organizationId),
+  ],
+);
+export type ShadowTest = typeof shadowTests.$inferSelect;
+export type NewShadowTest = typeof shadowTests.$inferInsert;
+
+/** One step of a rollout. `traffic` is a ratio, 0 to 1. Further keys are the user's. */
+export interface CanaryStage {
+  [key: string]: JsonValue | undefined;
+  traffic: number;
+  duration_minutes?: number;
+}
+
+/** A gradual rollout of a prompt version, rolled back when it does worse than the current one. */
+export const canaryDeployments = tenantTable(
+  "canary_deployments",
+  {
+    agentId: uuid("agent_id").notNull(),
+    currentPromptId: uuid("current_prompt_id").notNull(),
+    canaryPromptId: uuid("canary_prompt_id").notNull(),
+    /** Position in `stages`, the first is 1. */
+    currentStage: count("current_stage").notNull().default(1),
+    stages: jsonList<CanaryStage>("stages").notNull(),
+    /** Ratio, 0 to 1. NULL: never for this reason. */
+    rollbackOnErrorRate: ratio("rollback_on_error_rate").default(sql`0.10`),
+    /** Relative increase, may exceed 1: 0.5 is half as slow again. NULL: never for this reason. */
+    rollbackOnLatencyIncrease: relativeIncrease("rollback_on_latency_increase").default(sql`0.50`),
+    /** Ratio, 0 to 1. NULL: never for this reason. */
+    rollbackOnQualityDecrease: ratio("rollback_on_quality_decrease").default(sql`0.10`),
+    status: text("status", { enum: CANARY_STATUSES }).notNull().default("running"),
+    stageMetrics: json<JsonValue>("stage_metrics"),
+    startedAt: timestamptz("started_at"),
+    completedAt: timestamptz("completed_at"),
+    rolledBackAt: timestamptz("rolled_back_at"),
+    rollbackReason: text("rollback_reason"),
+  },
+  (t) => [
+    foreignKey({
+      name: "canary_deployments_agent_id_fkey",
+      columns: [t.agentId],
+      foreignColumns: [agentRegistry.id],
+    }),
+    foreignKey({
+      name: "canary_deployments_current_prompt_id_fkey",
+      columns: [t.currentPromptId],
+      foreignColumns: [agentPrompts.id],
+    }),
+    foreignKey({
+      name: "canary_deployments_canary_prompt_id_fkey",
+      columns: [t.canaryPromptId],
+      foreignColumns: [agentPrompts.id],
+    }),
+    different("canary_deployments_prompts_check", t.currentPromptId, t.canaryPromptId),
+    index("idx_canary_deployments_agent_id").on(t.agentId),
+    index("idx_canary_deployments_current_prompt_id").on(t.currentPromptId),
+    index("idx_canary_deployments_canary_prompt_id").on(t.canaryPromptId),
+    index("idx_canary_deployments_organization_id").on(t.organizationId),
+  ],
+);
+export type CanaryDeployment = typeof canaryDeployments.$inferSelect;
+export type NewCanaryDeployment = typeof canaryDeployments.$inferInsert;
+
+/** An alert, where it was sent, and who dealt with it. Without an agent it is of the organization. */
+export const alertHistory = tenantTable(
+  "alert_history",
+  {
+    agentId: uuid("agent_id"),
+    /** Open: `failure_rate`, `cost_spike`, whatever the watcher raises. */
+    alertType: text("alert_type").notNull(),
+    severity: text("severity", { enum: ALERT_SEVERITIES }).notNull(),
+    title: text("title").notNull(),
+    message: text("message").notNull(),
+    details: json<JsonObject>("details"),
+    slackSent: boolean("slack_sent").notNull().default(false),
+    slackSentAt: timestamptz("slack_sent_at"),
+    emailSent: boolean("email_sent").notNull().default(false),
+    emailSentAt: timestamptz("email_sent_at"),
+    clickupTaskId: text("clickup_task_id"),
+    acknowledged: boolean("acknowledged").notNull().default(false),
+    acknowledgedBy: text("acknowledged_by"),
+    acknowledgedAt: timestamptz("acknowledged_at"),
+    resolved: boolean("resolved").notNull().default(false),
+    resolvedBy: text("resolved_by"),
+    resolvedAt: timestamptz("resolved_at"),
+    resolutionNotes: text("resolution_notes"),
+    createdAt: createdAt(),
+  },
+  (t) => [
+    foreignKey({
+      name: "alert_history_agent_id_fkey",
+      columns: [t.agentId],
+      foreignColumns: [agentRegistry.id],
+    }),
+    // Serves "the latest alerts of an agent".
+    index("idx_alerts_agent").on(t.agentId, t.createdAt.desc().nullsFirst()),
+    index("idx_alert_history_organization_id").on(t.organizationId),
+  ],
+);
+export type Alert = typeof alertHistory.$inferSelect;
+export type NewAlert = typeof alertHistory.$inferInsert;

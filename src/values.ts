@@ -1,0 +1,103 @@
+/**
+ * Every closed set of values, once. The TypeScript union, the CHECK in the migration and the
+ * validator of a column all follow from its set here. The lists are the seed's, in its order.
+ */
+
+export const AGENT_CATEGORIES = [
+  "client_success",
+  "marketing",
+  "sales",
+  "operations",
+  "internal",
+] as const;
+export type AgentCategory = (typeof AGENT_CATEGORIES)[number];
+
+export const AGENT_STATUSES = ["active", "paused", "deprecated", "testing", "improving"] as const;
+export type AgentStatus = (typeof AGENT_STATUSES)[number];
+
+/** The failure index and the metrics depend on the spelling. */
+export const EXECUTION_STATUSES = [
+  "success",
+  "failure",
+  "timeout",
+  "cancelled",
+  "running",
+] as const;
+export type ExecutionStatus = (typeof EXECUTION_STATUSES)[number];
+
+export const HEALTH_STATUSES = ["healthy", "degraded", "critical", "offline"] as const;
+export type HealthStatus = (typeof HEALTH_STATUSES)[number];
+
+export const CIRCUIT_STATES = ["closed", "open", "half_open"] as const;
+export type CircuitState = (typeof CIRCUIT_STATES)[number];
+
+export const RISK_LEVELS = ["low", "medium", "high", "critical"] as const;
+export type RiskLevel = (typeof RISK_LEVELS)[number];
+
+export const PROPOSAL_TYPES = [
+  "prompt_change",
+  "tool_addition",
+  "tool_removal",
+  "config_change",
+  "architecture_change",
+] as const;
+export type ProposalType = (typeof PROPOSAL_TYPES)[number];
+
+export const PROPOSAL_STATUSES = [
+  "proposed",
+  "approved",
+  "rejected",
+  "testing",
+  "deployed",
+  "rolled_back",
+] as const;
+export type ProposalStatus = (typeof PROPOSAL_STATUSES)[number];
+
+export const PROPOSAL_PRIORITIES = ["low", "medium", "high", "critical"] as const;
+export type ProposalPriority = (typeof PROPOSAL_PRIORITIES)[number];
+
+/** A/B tests and shadow tests. */
+export const TEST_STATUSES = ["pending", "running", "completed", "stopped"] as const;
+export type TestStatus = (typeof TEST_STATUSES)[number];
+
+export const TEST_WINNERS = ["control", "treatment", "inconclusive"] as const;
+export type TestWinner = (typeof TEST_WINNERS)[number];
+
+export const CANARY_STATUSES = [
+  "pending",
+  "running",
+  "completed",
+  "rolled_back",
+  "paused",
+] as const;
+export type CanaryStatus = (typeof CANARY_STATUSES)[number];
+
+export const ALERT_SEVERITIES = ["info", "warning", "critical", "emergency"] as const;
+export type AlertSeverity = (typeof ALERT_SEVERITIES)[number];
+
+export const LEARNING_TYPES = [
+  "success_pattern",
+  "failure_pattern",
+  "optimization",
+  "anti_pattern",
+] as const;
+export type LearningType = (typeof LEARNING_TYPES)[number];
+
+export const CONFIDENCE_LEVELS = ["low", "medium", "high", "proven"] as const;
+export type ConfidenceLevel = (typeof CONFIDENCE_LEVELS)[number];
+
+export const LIBRARY_CATEGORIES = [
+  "system_instruction",
+  "output_format",
+  "error_handling",
+  "tool_usage",
+  "persona",
+] as const;
+export type LibraryCategory = (typeof LIBRARY_CATEGORIES)[number];
+
+/** What happens when a budget is exceeded. */
+export const BUDGET_ACTIONS = ["alert", "throttle", "pause", "downgrade_model"] as const;
+export type BudgetAction = (typeof BUDGET_ACTIONS)[number];
+
+export const DEPENDENCY_TYPES = ["data", "trigger", "approval", "context"] as const;
+export type DependencyType = (typeof DEPENDENCY_TYPES)[number];
