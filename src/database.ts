@@ -1,0 +1,188 @@
+import { type ExtractTablesWithRelations, type TablesRelationalConfig, is, sql } from "drizzle-orm";
+import { type PgDatabase, type PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { drizzle } from "drizzle-orm/postgres-js";
+import postgres from "postgres";
+import { databaseError } from "./errors.ts";
+import * as relations from "./relations.ts";
+import * as tables from "./schema/index.ts";
+
+/** All tables and their relations, for `drizzle(client, { schema })`: `db.query.agentRegistry.findMany({ with: … })`. */
+export const schema = { ...tables, ...relations };
+export type Schema = typeof schema;
+
+/** Drizzle over postgres.js or PGlite, with this package's schema. */
+export type Database = PgDatabase<PgQueryResultHKT, Schema>;
+/** What `db.transaction` hands over. */
+export type Transaction = PgTransaction<
+  PgQueryResultHKT,
+  Schema,
+  ExtractTablesWithRelations<Schema>
+>;
+
+/** An open database and how to close it. `label` says what it is, without a password. */
+export interface Connection {
+  readonly db: Database;
+  readonly label: string;
+  readonly close: () => Promise<void>;
+}
+
+/**
+ * Connects to a PostgreSQL server, lazily and through a pool.
+ * @throws {TypeError} when `url` is not `postgres://…`; the message does not repeat it
+ */
+export function connect(url: string): Connection {
+  const label = redactedUrl(url);
+  const client = postgres(url, {
+    onnotice: () => {},
+    connect_timeout: 10,
+    connection: { application_name: "meta-agent-db" },
+  });
+  return { db: drizzle(client, { schema }), label, close: () => client.end() };
+}
+
+/** Scheme, user, hosts and database; the password is optional in the pattern so that none is repeated. */
+const POSTGRES_URL = /^(postgres(?:ql)?:\/\/)(?:([^:@/]*)(?::[^@/]*)?(@))?([^@/?#]+)(\/[^?#]*)?/;
+
+function redactedUrl(url: string): string {
+  const parts = POSTGRES_URL.exec(url)?.slice(1);
+  if (!parts) {
+    throw new TypeError("database URL: expected postgres://user:password@host:5432/database");
+  }
+  return parts.join("");
+}
+
+/** The rows of `db.execute`, whose shape differs between the drivers. `T` is what the query selects. */
+export function rows<T extends Record<string, unknown>>(result: unknown): T[] {
+  const list: unknown = Array.isArray(result)
+    ? result
+    : typeof result === "object" && result !== null && "rows" in result && result.rows;
+  if (!Array.isArray(list)) throw new TypeError("not the result of db.execute");
+  return list;
+}
+
+/** Verified claims of a caller, as in a JSON Web Token. The organization is a top-level `organization_id` or one in `app_metadata`. */
+export type Claims = Readonly<Record<string, unknown>>;
+
+export interface TenantOptions {
+  /** The database role to act as. Default `authenticated`; `anon` may not read or write any table. */
+  readonly role?: "authenticated" | "anon";
+  /** Refuse every write in this transaction. Default false. */
+  readonly readOnly?: boolean;
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/**
+ * Runs `work` in one transaction as one organization: row-level security shows and accepts that
+ * organization's rows alone, and rows inserted without an organization are given it. Claims and role
+ * are bound, set for this transaction only, and set before `work` starts, so a pooled connection
+ * carries nothing over, transaction poolers included.
+ *
+ * A reference is checked against rows that an earlier statement wrote: insert parents first, children in
+ * the next statement.
+ *
+ * Not promised: protection from SQL that the same login runs outside of this function.
+ *
+ * @param organization the organization's uuid, or the caller's verified claims
+ * @throws {TypeError} before any SQL: not a uuid, or called inside another transaction (the switch
+ * would outlive the inner block)
+ * @throws {Error} when the login may not act as the role, or row-level security would not apply
+ */
+export async function withOrganization<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+  T,
+>(
+  db: PgDatabase<HKT, S, R>,
+  organization: string | Claims,
+  work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
+  options: TenantOptions = {},
+): Promise<T> {
+  const { role = "authenticated", readOnly = false } = options;
+  if (typeof organization === "string" && !UUID.test(organization)) {
+    throw new TypeError("withOrganization: the organization must be a uuid");
+  }
+  if (role !== "authenticated" && role !== "anon") {
+    throw new TypeError("withOrganization: the role must be authenticated or anon");
+  }
+  const claims =
+    typeof organization === "string" ? { organization_id: organization, role } : organization;
+  return actAs(db, { role, claims: JSON.stringify(claims), readOnly }, work);
+}
+
+/**
+ * Runs `work` in one transaction as the backend: every organization's rows, past and for all. A row
+ * inserted without an organization is a row of the platform, invisible to every tenant.
+ *
+ * @throws {TypeError} when called inside another transaction
+ * @throws {Error} when the login may not act as service_role
+ */
+export async function withServiceRole<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+  T,
+>(db: PgDatabase<HKT, S, R>, work: (tx: PgTransaction<HKT, S, R>) => Promise<T>): Promise<T> {
+  return actAs(db, { role: "service_role", claims: "", readOnly: false }, work);
+}
+
+interface Actor {
+  role: "authenticated" | "anon" | "service_role";
+  claims: string;
+  readOnly: boolean;
+}
+
+async function actAs<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+  T,
+>(
+  db: PgDatabase<HKT, S, R>,
+  { role, claims, readOnly }: Actor,
+  work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
+): Promise<T> {
+  if (is(db, PgTransaction)) {
+    throw new TypeError(
+      "withOrganization and withServiceRole open a transaction of their own: give them the database, not a transaction",
+    );
+  }
+  return db.transaction(
+    async (tx) => {
+      // Awaited before `work` sees `tx`: Drizzle queries are lazy and could overtake the switch.
+      const switched = await tx
+        .execute(
+          sql`select set_config('request.jwt.claims', ${claims}, true), set_config('role', ${role}, true),
+            row_security_active('public.agent_registry') as secured`,
+        )
+        .catch((error: unknown) => {
+          throw switchRefused(role, error);
+        });
+      const [row] = rows<{ secured: boolean }>(switched);
+      if (row?.secured !== true) {
+        throw new Error(
+          `row-level security does not apply to ${role}: the role owns the tables or has BYPASSRLS; take that from it`,
+        );
+      }
+      return work(tx);
+    },
+    { accessMode: readOnly ? "read only" : "read write" },
+  );
+}
+
+function switchRefused(role: string, error: unknown): unknown {
+  const refusal = databaseError(error);
+  if (refusal?.code === "42501") {
+    return new Error(
+      `this login may not act as ${role}: as its administrator, run GRANT ${role} TO the login`,
+      { cause: error },
+    );
+  }
+  if (refusal?.code === "22023" || refusal?.code === "42P01") {
+    return new Error(`this database has not been migrated: run meta-agent-db migrate`, {
+      cause: error,
+    });
+  }
+  return error;
+}

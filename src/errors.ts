@@ -1,0 +1,67 @@
+/** What PostgreSQL said, whichever driver carried it. */
+export interface DatabaseError {
+  /** SQLSTATE, five characters. */
+  readonly code: string;
+  readonly message: string;
+  readonly detail?: string | undefined;
+  readonly hint?: string | undefined;
+}
+
+/** PostgreSQL's own error inside `error` or its causes, on postgres.js, PGlite and wrapped by Drizzle. */
+export function databaseError(error: unknown): DatabaseError | undefined {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const code = textOf(at, "code");
+    if (code !== undefined && /^[0-9A-Z]{5}$/.test(code) && "severity" in at) {
+      return { code, message: at.message, detail: textOf(at, "detail"), hint: textOf(at, "hint") };
+    }
+  }
+  return undefined;
+}
+
+function textOf(error: Error, key: string): string | undefined {
+  const value: unknown = Reflect.get(error, key);
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+/** What to do next, by SQLSTATE or the code of a failed connection. */
+const NEXT_STEPS: Readonly<Record<string, string>> = {
+  "28P01": "Check user and password of the database URL.",
+  "28000": "Check the user of the database URL and the server's pg_hba.conf.",
+  "3D000": "Create the database, or name an existing one in the database URL.",
+  "42501":
+    "Connect as the owner of the database (MIGRATION_DATABASE_URL) or have it grant the missing right.",
+  "42P07":
+    "The database has objects of these names that the journal does not know, from a half-finished or foreign installation. Use an empty database, or drop or rename them after a backup.",
+  "42710":
+    "The database has objects of these names that the journal does not know, from a half-finished or foreign installation. Use an empty database, or drop or rename them after a backup.",
+  "25006": "The server is read-only, perhaps a replica: name the primary in the database URL.",
+  "55P03": "Another session holds a lock: wait for it or end it, then try again.",
+  "53300": "The server has no free connection: close some, then try again.",
+  "53100": "The server's disk is full: make room, then try again.",
+  ECONNREFUSED: "Start the server, or check host and port of the database URL.",
+  ENOTFOUND: "Check the host of the database URL.",
+  EAI_AGAIN: "Check the host of the database URL and the network.",
+  ETIMEDOUT: "Check host and port of the database URL and the firewall between.",
+  CONNECT_TIMEOUT: "Check host and port of the database URL and the firewall between.",
+  CONNECTION_CLOSED: "The server closed the connection; see its log, then try again.",
+  CONNECTION_ENDED: "The connection was closed; try again.",
+};
+
+/** An error as sentences for a person: what PostgreSQL or the network said, and the next step. */
+export function explain(error: unknown): string {
+  const refusal = databaseError(error);
+  if (refusal) return explainRefusal(refusal);
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const code = textOf(at, "code");
+    const step = code === undefined ? undefined : NEXT_STEPS[code];
+    if (step) return [at.message || code, step].join("\n");
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** PostgreSQL's message, detail and hint; without a hint of its own, ours. */
+export function explainRefusal({ code, message, detail, hint }: DatabaseError): string {
+  return [`${message} (${code})`, detail, hint ?? NEXT_STEPS[code]]
+    .filter((line) => line !== undefined)
+    .join("\n");
+}

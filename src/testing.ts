@@ -1,0 +1,168 @@
+/**
+ * Rows for tests: each factory makes one valid row with a fresh id, complete but for its parents and for
+ * what the database fills in; pass what the test is about.
+ */
+import { randomUUID } from "node:crypto";
+import type {
+  NewAbTest,
+  NewAgent,
+  NewAgentDependency,
+  NewAgentExecutionLog,
+  NewAgentHealth,
+  NewAgentPerformanceMetric,
+  NewAgentPrompt,
+  NewAgentSla,
+  NewAlert,
+  NewCanaryDeployment,
+  NewCircuitBreaker,
+  NewCostBudget,
+  NewEvaluationReport,
+  NewExecutionEmbedding,
+  NewImprovementProposal,
+  NewLearning,
+  NewModelRoutingRule,
+  NewPromptComponent,
+  NewPromptLibraryUse,
+  NewShadowTest,
+  NewSlaCompliance,
+} from "./schema/index.ts";
+
+/** What a test gives: the parents it must, the rest it may. */
+type Given<Row, Parents extends keyof Row = never> = Partial<Row> & Required<Pick<Row, Parents>>;
+
+/** The row with an id, a fresh one unless given. */
+const withId = <Row extends { id?: string | undefined }>(row: Row): Row & { id: string } => ({
+  ...row,
+  id: row.id ?? randomUUID(),
+});
+
+const START = new Date("2026-01-05T00:00:00.000Z");
+
+export const newAgent = (given: Given<NewAgent> = {}) =>
+  withId<NewAgent>({
+    agentName: `agent-${randomUUID()}`,
+    displayName: "Agent",
+    category: "operations",
+    ...given,
+  });
+
+export const newPrompt = (given: Given<NewAgentPrompt, "agentId">) =>
+  withId<NewAgentPrompt>({
+    version: `v-${randomUUID()}`,
+    systemPrompt: "You are helpful.",
+    ...given,
+  });
+
+export const newExecutionLog = (given: Given<NewAgentExecutionLog, "agentId">) =>
+  withId<NewAgentExecutionLog>({
+    executionId: randomUUID(),
+    actionType: "llm_call",
+    ...given,
+  });
+
+export const newPerformanceMetric = (given: Given<NewAgentPerformanceMetric, "agentId">) =>
+  withId<NewAgentPerformanceMetric>({ date: "2026-01-05", ...given });
+
+export const newHealth = (given: Given<NewAgentHealth, "agentId">) =>
+  withId<NewAgentHealth>({ ...given });
+
+export const newCircuitBreaker = (given: Given<NewCircuitBreaker, "agentId">) =>
+  withId<NewCircuitBreaker>({ ...given });
+
+export const newEvaluationReport = (given: Given<NewEvaluationReport, "agentId">) =>
+  withId<NewEvaluationReport>({
+    reportDate: "2026-01-12",
+    evaluationPeriodStart: "2026-01-05",
+    evaluationPeriodEnd: "2026-01-11",
+    ...given,
+  });
+
+export const newProposal = (given: Given<NewImprovementProposal, "agentId">) =>
+  withId<NewImprovementProposal>({
+    proposalType: "prompt_change",
+    title: "Shorter answers",
+    description: "Ask for one paragraph.",
+    rationale: "Readers skip the second.",
+    ...given,
+  });
+
+export const newAbTest = (
+  given: Given<NewAbTest, "agentId" | "controlPromptId" | "treatmentPromptId">,
+) =>
+  withId<NewAbTest>({
+    testName: "Shorter answers",
+    hypothesis: "Quality rises.",
+    startDate: START,
+    ...given,
+  });
+
+export const newShadowTest = (
+  given: Given<NewShadowTest, "agentId" | "productionPromptId" | "shadowPromptId">,
+) => withId<NewShadowTest>({ startDate: START, ...given });
+
+export const newCanary = (
+  given: Given<NewCanaryDeployment, "agentId" | "currentPromptId" | "canaryPromptId">,
+) =>
+  withId<NewCanaryDeployment>({
+    stages: [{ traffic: 0.1 }, { traffic: 1 }],
+    ...given,
+  });
+
+export const newAlert = (given: Given<NewAlert> = {}) =>
+  withId<NewAlert>({
+    alertType: "failure_rate",
+    severity: "warning",
+    title: "Failure rate",
+    message: "One in four executions fails.",
+    ...given,
+  });
+
+export const newLearning = (given: Given<NewLearning> = {}) =>
+  withId<NewLearning>({
+    learningType: "success_pattern",
+    title: "Examples help",
+    description: "Two examples are enough.",
+    ...given,
+  });
+
+export const newPromptComponent = (given: Given<NewPromptComponent> = {}) =>
+  withId<NewPromptComponent>({
+    name: `component-${randomUUID()}`,
+    category: "persona",
+    content: "You are patient.",
+    ...given,
+  });
+
+export const newPromptLibraryUse = (
+  given: Given<NewPromptLibraryUse, "promptId" | "libraryComponentId">,
+) => withId<NewPromptLibraryUse>({ ...given });
+
+export const newSla = (given: Given<NewAgentSla, "agentId">) => withId<NewAgentSla>({ ...given });
+
+export const newSlaCompliance = (given: Given<NewSlaCompliance, "agentId" | "slaId">) =>
+  withId<NewSlaCompliance>({
+    periodStart: "2026-01-01",
+    periodEnd: "2026-01-31",
+    ...given,
+  });
+
+export const newBudget = (given: Given<NewCostBudget> = {}) => withId<NewCostBudget>({ ...given });
+
+export const newRoutingRule = (given: Given<NewModelRoutingRule> = {}) =>
+  withId<NewModelRoutingRule>({
+    conditionType: "token_count",
+    conditionOperator: ">",
+    conditionValue: 8000,
+    targetModel: "claude-sonnet-4-20250514",
+    ...given,
+  });
+
+export const newDependency = (
+  given: Given<NewAgentDependency, "upstreamAgentId" | "downstreamAgentId">,
+) => withId<NewAgentDependency>({ dependencyType: "data", ...given });
+
+export const newEmbedding = (given: Given<NewExecutionEmbedding, "executionLogId">) =>
+  withId<NewExecutionEmbedding>({
+    inputEmbedding: Array.from({ length: 1536 }, (_, i) => (i === 0 ? 1 : 0)),
+    ...given,
+  });
