@@ -106,9 +106,21 @@ export async function withOrganization<
   if (role !== "authenticated" && role !== "anon") {
     throw new TypeError("withOrganization: the role must be authenticated or anon");
   }
+  if (typeof organization !== "string" && !isPlainObject(organization)) {
+    throw new TypeError("withOrganization: expected an organization's uuid or an object of claims");
+  }
   const claims =
     typeof organization === "string" ? { organization_id: organization, role } : organization;
-  return actAs(db, { role, claims: JSON.stringify(claims), readOnly }, work);
+  return actAs(db, { role, claims: JSON.stringify(claims), readOnly }, async (tx, secured) => {
+    if (secured) return work(tx);
+    throw new Error(
+      `row-level security does not apply to ${role}: the role owns the tables, is a superuser or has BYPASSRLS; take that from it`,
+    );
+  });
+}
+
+function isPlainObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**
@@ -128,9 +140,9 @@ export async function withServiceRole<
 }
 
 interface Actor {
-  role: "authenticated" | "anon" | "service_role";
-  claims: string;
-  readOnly: boolean;
+  readonly role: "authenticated" | "anon" | "service_role";
+  readonly claims: string;
+  readonly readOnly: boolean;
 }
 
 async function actAs<
@@ -141,48 +153,41 @@ async function actAs<
 >(
   db: PgDatabase<HKT, S, R>,
   { role, claims, readOnly }: Actor,
-  work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
+  work: (tx: PgTransaction<HKT, S, R>, secured: boolean) => Promise<T>,
 ): Promise<T> {
   if (is(db, PgTransaction)) {
     throw new TypeError(
       "withOrganization and withServiceRole open a transaction of their own: give them the database, not a transaction",
     );
   }
-  return db.transaction(
-    async (tx) => {
-      // Awaited before `work` sees `tx`: Drizzle queries are lazy and could overtake the switch.
-      const switched = await tx
-        .execute(
-          sql`select set_config('request.jwt.claims', ${claims}, true), set_config('role', ${role}, true),
-            row_security_active('public.agent_registry') as secured`,
-        )
-        .catch((error: unknown) => {
-          throw switchRefused(role, error);
-        });
-      const [row] = rows<{ secured: boolean }>(switched);
-      if (row?.secured !== true) {
-        throw new Error(
-          `row-level security does not apply to ${role}: the role owns the tables or has BYPASSRLS; take that from it`,
-        );
-      }
-      return work(tx);
-    },
-    { accessMode: readOnly ? "read only" : "read write" },
-  );
+  return db.transaction(async (tx) => {
+    // One statement, and awaited: Drizzle's queries are lazy, and one of `work` could overtake it.
+    const switched = await tx
+      .execute(
+        sql`select set_config('request.jwt.claims', ${claims}, true), set_config('role', ${role}, true),
+          ${readOnly ? sql`set_config('transaction_read_only', 'on', true),` : undefined}
+          row_security_active('public.agent_registry') as secured`,
+      )
+      .catch((error: unknown) => {
+        throw switchRefused(role, error);
+      });
+    return work(tx, rows<{ secured: boolean }>(switched)[0]?.secured === true);
+  });
 }
 
 function switchRefused(role: string, error: unknown): unknown {
-  const refusal = databaseError(error);
-  if (refusal?.code === "42501") {
-    return new Error(
-      `this login may not act as ${role}: as its administrator, run GRANT ${role} TO the login`,
-      { cause: error },
-    );
+  switch (databaseError(error)?.code) {
+    case "42501":
+      return new Error(
+        `this login may not act as ${role}: as the administrator, run GRANT ${role} TO the login`,
+        { cause: error },
+      );
+    case "22023":
+    case "42P01":
+      return new Error("this database has not been migrated: run meta-agent-db migrate", {
+        cause: error,
+      });
+    default:
+      return error;
   }
-  if (refusal?.code === "22023" || refusal?.code === "42P01") {
-    return new Error(`this database has not been migrated: run meta-agent-db migrate`, {
-      cause: error,
-    });
-  }
-  return error;
 }

@@ -1,0 +1,80 @@
+import { sql } from "drizzle-orm";
+import { type Database, connect, rows } from "../database.ts";
+import { type AgentSummary, fleetSummary, isolationProof, loadDemo } from "../demo.ts";
+import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
+import { migrate } from "../migrate.ts";
+import { out, print, step, table } from "./print.ts";
+import type { TargetOptions } from "./target.ts";
+
+/** Opens and migrates a database, loads the demo fleet unless it is there, and shows it. */
+export async function demo({ url, directory = EMBEDDED_DIRECTORY }: TargetOptions): Promise<void> {
+  const { db, close } = await step(
+    async () => (url === undefined ? openEmbedded(directory) : connect(url)),
+    ({ label }) => label,
+  );
+  try {
+    await step(
+      async () => ({ ...(await migrate(db)), ...(await versions(db)) }),
+      ({ applied, postgres, vector }) =>
+        `PostgreSQL ${postgres} + pgvector ${vector}, ${applied.length > 0 ? `${applied.length} migrations applied` : "migrated before"}`,
+    );
+    await step(
+      () => loadDemo(db),
+      ({ loaded, agents, executions, logs, embeddings }) =>
+        `demo fleet ${loaded ? "loaded" : "found"}: ${agents} agents, ${number(executions)} executions in ${number(logs)} log rows, ${embeddings} embeddings`,
+    );
+    await show(db, url);
+  } finally {
+    await close();
+  }
+}
+
+async function versions(db: Database): Promise<{ postgres: string; vector: string }> {
+  const [found] = rows<{ postgres: string; vector: string }>(
+    await db.execute(sql`
+      select split_part(current_setting('server_version'), ' ', 1) as postgres, extversion as vector
+      from pg_extension where extname = 'vector'`),
+  );
+  return found ?? { postgres: "?", vector: "?" };
+}
+
+async function show(db: Database, url: string | undefined): Promise<void> {
+  const agents = await fleetSummary(db);
+  print(
+    table(
+      ["AGENT", "ORGANIZATION", "STATUS", "RUNS", "OK %", "P95 MS", "COST $", ""],
+      agents.map(cells),
+    ),
+  );
+  const { query, answers } = await isolationProof(db);
+  print();
+  print(`${out.bold("Isolation")}  ${query}`);
+  for (const answer of answers) {
+    print(`  as ${answer.organization ?? "no organization"}: ${answer.agents}`);
+  }
+  print();
+  print(out.bold("Next"));
+  for (const line of url === undefined ? NEXT_EMBEDDED : NEXT_SERVER) print(`  ${line}`);
+}
+
+const NEXT_EMBEDDED = [
+  "npm run dev:db            serve this database to psql, drizzle-kit and your code",
+  "npx drizzle-kit studio    browse it, while dev:db runs",
+  "DATABASE_URL=postgres://… npx drizzle-kit migrate    the same tables on your own server",
+];
+const NEXT_SERVER = ["DATABASE_URL=postgres://… npx drizzle-kit studio    browse it"];
+
+function cells(agent: AgentSummary): string[] {
+  return [
+    agent.agent,
+    agent.organization ?? "–",
+    agent.status,
+    number(agent.runs),
+    agent.successPercent?.toFixed(1) ?? "–",
+    agent.p95LatencyMs?.toFixed(0) ?? "–",
+    Number(agent.costUsd).toFixed(2),
+    agent.note,
+  ];
+}
+
+const number = (value: number) => value.toLocaleString("en-US");
