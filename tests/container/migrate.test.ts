@@ -1,0 +1,107 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { PGlite } from "@electric-sql/pglite";
+import { vector } from "@electric-sql/pglite-pgvector";
+import { drizzle } from "drizzle-orm/pglite";
+import { describe, expect, inject, test } from "vitest";
+import { connect, schema } from "../../src/database.ts";
+import { migrate, readMigrations } from "../../src/migrate.ts";
+import { catalog } from "../catalog.ts";
+import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
+
+const run = promisify(execFile);
+const names = readMigrations().map(({ name }) => name);
+
+async function withDatabase<T>(
+  opened: Promise<TestDatabase>,
+  work: (database: TestDatabase) => Promise<T>,
+): Promise<T> {
+  const database = await opened;
+  try {
+    return await work(database);
+  } finally {
+    await database.close();
+  }
+}
+
+describe.skipIf(inject("server") === "")("migrations on a server", () => {
+  test("four migrators at once apply each file once", async () => {
+    await withDatabase(openEmpty(), async ({ url, query }) => {
+      const connections = Array.from({ length: 4 }, () => connect(url));
+      const results = await Promise.all(connections.map(({ db }) => migrate(db)));
+      await Promise.all(connections.map(({ close }) => close()));
+      expect(results.flatMap(({ applied }) => applied).toSorted()).toEqual(names);
+      const [journal] = await query<{ count: number }>(
+        "select count(*)::int as count from drizzle.__meta_agent_migrations",
+      );
+      expect(journal?.count).toBe(names.length);
+    });
+  });
+
+  test("drizzle-kit migrate leaves the identical database, and ours finds nothing left to do", async () => {
+    const expected = await withDatabase(openMigrated(), ({ query }) => catalog(query));
+    await withDatabase(openEmpty(), async ({ db, query, url }) => {
+      await drizzleKit("migrate", url);
+      expect(await catalog(query)).toEqual(expected);
+      const [entry] = await query<{ who: string }>(
+        "select distinct applied_by as who from drizzle.__meta_agent_migrations",
+      );
+      expect(entry?.who).toBe("postgres");
+      expect((await migrate(db)).applied).toEqual([]);
+    });
+  });
+
+  test("drizzle-kit migrate finds nothing left to do after ours", async () => {
+    await withDatabase(openMigrated(), async ({ query, url }) => {
+      const before = await catalog(query);
+      await drizzleKit("migrate", url);
+      expect(await catalog(query)).toEqual(before);
+    });
+  });
+
+  test("the embedded database has the same catalog", async () => {
+    const expected = await withDatabase(openMigrated(), ({ query }) => catalog(query));
+    const client = await PGlite.create({ extensions: { vector } });
+    await migrate(drizzle(client, { schema }));
+    const actual = await catalog(
+      async (text, parameters) => (await client.query<never>(text, parameters)).rows,
+    );
+    await client.close();
+    expect(actual).toEqual(expected);
+  });
+
+  test.skipIf(inject("containerId") === "")(
+    "docs/schema.sql is the whole database (update it with vitest -u)",
+    async () => {
+      await withDatabase(openMigrated(), async ({ url }) => {
+        const { stdout } = await run(
+          "docker",
+          [
+            "exec",
+            inject("containerId"),
+            ...["pg_dump", "--schema-only", "--no-owner", "--host=/var/run/postgresql"],
+            ...["--username=postgres", new URL(url).pathname.slice(1)],
+          ],
+          { maxBuffer: 64 * 1024 * 1024 },
+        );
+        await expect(withoutChatter(stdout)).toMatchFileSnapshot("../../docs/schema.sql");
+      });
+    },
+  );
+});
+
+async function drizzleKit(command: string, url: string): Promise<void> {
+  const { DATABASE_URL: _, MIGRATION_DATABASE_URL: __, ...env } = process.env;
+  await run("npx", ["drizzle-kit", command], { env: { ...env, DATABASE_URL: url } });
+}
+
+/** A dump without what says when and by which version it was made. */
+function withoutChatter(dump: string): string {
+  return dump
+    .split("\n")
+    .filter((line) => !/^(--|\\(un)?restrict|SET |SELECT pg_catalog\.set_config)/.test(line))
+    .join("\n")
+    .replace(/\n{3,}/g, "\n\n")
+    .trim()
+    .concat("\n");
+}

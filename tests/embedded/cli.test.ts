@@ -1,0 +1,111 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { cli, environment, finished, printed, start } from "../cli.ts";
+
+const run = promisify(execFile);
+let directory: string;
+beforeAll(async () => {
+  directory = await mkdtemp(join(tmpdir(), "meta-agent-db-cli-"));
+});
+afterAll(() => rm(directory, { recursive: true }));
+
+describe("the first minute", () => {
+  test("demo makes, fills and shows a database; a second run finds it", async () => {
+    const first = await cli(["demo", "--directory", directory]);
+    expect(first).toMatchObject({ code: 0 });
+    expect(first.stderr).toContain("migrations applied");
+    expect(first.stderr).toContain("demo fleet loaded");
+    const second = await cli(["demo", "--directory", directory]);
+    expect(second.stderr).toContain("migrated before");
+    expect(second.stderr).toContain("demo fleet found");
+    expect(second.stdout).toBe(first.stdout);
+  });
+
+  test("the data is on stdout, the progress on stderr, and neither has colours in a pipe", async () => {
+    const { stdout, stderr } = await cli(["demo", "--directory", directory], { NO_COLOR: "" });
+    expect(stdout).toMatch(/^AGENT +ORGANIZATION +STATUS/);
+    expect(stdout).not.toContain("✔");
+    expect(stderr).toContain("✔");
+    // eslint-disable-next-line no-control-regex
+    expect(stdout + stderr).not.toMatch(/\u001b\[/);
+  });
+
+  test("each organization counts its own agents, and no organization none", async () => {
+    const { stdout } = await cli(["demo", "--directory", directory]);
+    const counts = [...stdout.matchAll(/^ {2}as (.+): (\d+)$/gm)].map(([, , count]) =>
+      Number(count),
+    );
+    expect(counts).toHaveLength(3);
+    expect(counts[0]).toBeGreaterThan(0);
+    expect(counts[1]).toBeGreaterThan(0);
+    expect(counts[2]).toBe(0);
+  });
+
+  test("dev serves it to drizzle-kit until it is told to stop; a taken directory is said", async () => {
+    const server = start(["dev", "--port", "0", "--directory", directory]);
+    const outcome = finished(server);
+    const url = await printed(server.stdout, /postgres:\/\/\S+/);
+    const { stdout } = await run("npx", ["drizzle-kit", "migrate"], {
+      env: environment({ DATABASE_URL: url }),
+    });
+    expect(stdout).toContain("migrations applied successfully");
+    const taken = await cli(["demo", "--directory", directory]);
+    expect(taken).toMatchObject({ code: 1, stdout: "" });
+    expect(taken.stderr).toContain("is open in process");
+    expect(taken.stderr).toContain(url);
+    server.kill("SIGINT");
+    expect(await outcome).toMatchObject({ code: 0 });
+    expect(await cli(["migrate", "--directory", directory])).toMatchObject({
+      code: 0,
+      stdout: "up to date\n",
+    });
+  });
+});
+
+describe("a wrong command line or setting", () => {
+  test.each([
+    [["nonsense"], "unknown command 'nonsense'"],
+    [["migrate", "--nonsense"], "unknown option '--nonsense'"],
+    [["dev", "--port", "http"], "--port takes a number"],
+  ])("%j is a usage error, 64", async (words, said) => {
+    const outcome = await cli(words);
+    expect(outcome).toMatchObject({ code: 64, stdout: "" });
+    expect(outcome.stderr).toContain(said);
+  });
+
+  test("help is no error", async () => {
+    const { code, stdout } = await cli(["--help"]);
+    expect(code).toBe(0);
+    for (const command of ["migrate", "demo", "dev"]) expect(stdout).toContain(command);
+  });
+
+  test.each(["DATABASE_URL", "MIGRATION_DATABASE_URL"])(
+    "a malformed %s is named, not repeated",
+    async (name) => {
+      const outcome = await cli(["migrate"], { [name]: "mysql://root:s3cret@db/app" });
+      expect(outcome).toMatchObject({ code: 1, stdout: "" });
+      expect(outcome.stderr).toContain(name);
+      expect(outcome.stderr).toContain("expected postgres://");
+      expect(outcome.stderr).not.toContain("s3cret");
+    },
+  );
+
+  test("a malformed --url is named, not repeated", async () => {
+    const outcome = await cli(["migrate", "--url", "s3cret"]);
+    expect(outcome).toMatchObject({ code: 1, stdout: "" });
+    expect(outcome.stderr).toContain("expected postgres://");
+    expect(outcome.stderr).not.toContain("s3cret");
+  });
+
+  test("a server that is not there is said with what to check", async () => {
+    const outcome = await cli(["migrate", "--url", "postgres://me:s3cret@127.0.0.1:1/app"]);
+    expect(outcome).toMatchObject({ code: 1, stdout: "" });
+    expect(outcome.stderr).toContain("ECONNREFUSED");
+    expect(outcome.stderr).toContain("Start the server, or check host and port");
+    expect(outcome.stderr).not.toContain("s3cret");
+  });
+});

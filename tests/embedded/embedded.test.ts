@@ -1,0 +1,134 @@
+import { spawn } from "node:child_process";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { sql } from "drizzle-orm";
+import postgres from "postgres";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { connect, rows, withOrganization } from "../../src/database.ts";
+import { type EmbeddedConnection, embeddedServerUrl, openEmbedded } from "../../src/embedded.ts";
+import { migrate } from "../../src/migrate.ts";
+import { agentRegistry } from "../../src/schema/index.ts";
+import { newAgent } from "../../src/testing.ts";
+
+const ORGANIZATION = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
+
+let directory: string;
+let open: EmbeddedConnection[];
+const opened = async (): Promise<EmbeddedConnection> => {
+  const connection = await openEmbedded(directory);
+  open.push(connection);
+  return connection;
+};
+const close = async (connection: EmbeddedConnection) => {
+  open = open.filter((one) => one !== connection);
+  await connection.close();
+};
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), "meta-agent-db-embedded-"));
+  open = [];
+});
+afterEach(async () => {
+  for (const connection of open) await connection.close();
+  await rm(directory, { recursive: true });
+});
+
+const locks = () => readdirSync(directory).filter((file) => file.startsWith("lock."));
+
+test("a database that was closed is there when it is opened again", async () => {
+  const first = await opened();
+  await migrate(first.db);
+  await withOrganization(first.db, ORGANIZATION, (tx) =>
+    tx.insert(agentRegistry).values(newAgent({ agentName: "kept" })),
+  );
+  await close(first);
+  expect(locks()).toEqual([]);
+  const second = await opened();
+  expect((await migrate(second.db)).applied).toEqual([]);
+  const kept = await second.db.select({ name: agentRegistry.agentName }).from(agentRegistry);
+  expect(kept).toEqual([{ name: "kept" }]);
+});
+
+test("a second opening is refused while the first lasts, in this process and in another", async () => {
+  const first = await opened();
+  await expect(openEmbedded(directory)).rejects.toThrow(`is open in process ${process.pid}`);
+  const other = await inAnotherProcess();
+  expect(other).toContain(`is open in process ${process.pid}`);
+  expect(locks()).toEqual([`lock.${process.pid}`]);
+  const answer = rows<{ one: number }>(await first.db.execute(sql`select 1 as one`));
+  expect(answer).toEqual([{ one: 1 }]);
+});
+
+test("of many processes that start at once no two have the directory open together", async () => {
+  const hold = `const c = await openEmbedded(process.argv[1]); console.log("from", Date.now());
+    await new Promise((done) => setTimeout(done, 500)); console.log("to", Date.now()); await c.close();`;
+  const answers = await Promise.all(Array.from({ length: 4 }, () => inAnotherProcess(hold)));
+  const holds = answers.flatMap((answer) => {
+    const [, from, to] = /from (\d+)\s+to (\d+)/.exec(answer) ?? [];
+    if (from) return [{ from: Number(from), to: Number(to) }];
+    expect(answer).toContain("is open in process");
+    return [];
+  });
+  const inOrder = holds.toSorted((a, b) => a.from - b.from);
+  expect(inOrder.every(({ from }, i) => from >= (inOrder[i - 1]?.to ?? 0))).toBe(true);
+});
+
+test("a lock that a dead process left is no obstacle, nor one of an earlier life of this pid", async () => {
+  const { pid = 0 } = await exited();
+  writeFileSync(join(directory, `lock.${pid}`), JSON.stringify({ pid }));
+  writeFileSync(join(directory, `lock.${process.pid}`), JSON.stringify({ pid: process.pid }));
+  await opened();
+  expect(locks()).toEqual([`lock.${process.pid}`]);
+});
+
+test("a first start that was cut short is made again", async () => {
+  writeFileSync(join(directory, "unfinished"), "");
+  const connection = await opened();
+  expect((await migrate(connection.db)).applied.length).toBeGreaterThan(0);
+  expect(existsSync(join(directory, "unfinished"))).toBe(false);
+});
+
+test("it is served to other clients, who find its address", async () => {
+  const connection = await opened();
+  await migrate(connection.db);
+  const url = await connection.serve(0);
+  expect(url).toMatch(/^postgres:\/\/postgres@127\.0\.0\.1:\d+\/postgres\?sslmode=disable$/);
+  const seen = await inAnotherProcess("console.log(embeddedServerUrl(process.argv[1]))");
+  expect(seen).toContain(url);
+  expect(embeddedServerUrl(directory)).toBeUndefined(); // this process is no other
+
+  const client = postgres(url, { max: 1 });
+  expect(await client`select count(*)::int as count from agent_registry`).toEqual([{ count: 0 }]);
+  await client.end();
+
+  const remote = connect(url);
+  await withOrganization(remote.db, ORGANIZATION, (tx) =>
+    tx.insert(agentRegistry).values(newAgent()),
+  );
+  await remote.close();
+  expect(await connection.db.$count(agentRegistry)).toBe(1);
+});
+
+/** Runs code in a process of its own; answers what it printed. */
+async function inAnotherProcess(
+  code = "await (await openEmbedded(process.argv[1])).close();",
+): Promise<string> {
+  const script = `import { openEmbedded, embeddedServerUrl } from "./src/embedded.ts"; ${code}`;
+  const child = spawn(process.execPath, [
+    ...["--import", "tsx", "--input-type=module", "--eval", script],
+    directory,
+  ]);
+  const chunks: string[] = [];
+  child.stdout.on("data", (chunk) => chunks.push(String(chunk)));
+  child.stderr.on("data", (chunk) => chunks.push(String(chunk)));
+  await new Promise((done) => child.once("close", done));
+  return chunks.join("");
+}
+
+async function exited() {
+  const child = spawn(process.execPath, ["--version"]);
+  await new Promise((done) => child.once("close", done));
+  return child;
+}

@@ -1,0 +1,136 @@
+import { readFile } from "node:fs/promises";
+import { PGlite } from "@electric-sql/pglite";
+import { vector } from "@electric-sql/pglite-pgvector";
+import { drizzle } from "drizzle-orm/pglite";
+import postgres from "postgres";
+import { afterAll, beforeAll, describe, inject } from "vitest";
+import { type Database, connect, schema } from "../src/database.ts";
+import { administer, databaseUrl } from "./setup/server.ts";
+
+/** Runs SQL with `$1` parameters and returns plain rows. Cast in SQL: drivers read types differently. */
+export type Query = <T extends object>(text: string, parameters?: unknown[]) => Promise<T[]>;
+
+/** A throw-away database, opened as its owner. */
+export interface TestDatabase {
+  readonly db: Database;
+  readonly query: Query;
+  /** What `work` does is rolled back, whether it throws or not. */
+  rolledBack(work: (query: Query) => Promise<void>): Promise<void>;
+  /** Where others reach it; empty on the embedded engine. */
+  readonly url: string;
+  readonly close: () => Promise<void>;
+}
+
+export const engine = process.env["TEST_ENGINE"] === "container" ? "container" : "embedded";
+
+/** A database with every migration applied. */
+export const openMigrated = () =>
+  engine === "container" ? openOnServer("template migrated") : openInProcess(inject("snapshot"));
+
+/** A database with nothing in it. */
+export const openEmpty = () =>
+  engine === "container" ? openOnServer("template template0") : openInProcess();
+
+/**
+ * A suite with a migrated database of its own, or the one that `open` makes. It runs on both engines;
+ * without a Docker engine the container's half is skipped.
+ */
+export function suite(
+  title: string,
+  tests: (database: TestDatabase) => void,
+  open: () => Promise<TestDatabase> = openMigrated,
+): void {
+  describe.skipIf(engine === "container" && inject("server") === "")(title, () => {
+    let opened: TestDatabase | undefined;
+    const current = (): TestDatabase => {
+      if (!opened) throw new Error("the database opens before the first test");
+      return opened;
+    };
+    beforeAll(async () => {
+      opened = await open();
+    });
+    afterAll(() => opened?.close());
+    tests({
+      get db() {
+        return current().db;
+      },
+      get url() {
+        return current().url;
+      },
+      query: (text, parameters) => current().query(text, parameters),
+      rolledBack: (work) => current().rolledBack(work),
+      close: () => current().close(),
+    });
+  });
+}
+
+async function openInProcess(snapshot?: string): Promise<TestDatabase> {
+  const client = await PGlite.create({
+    extensions: { vector },
+    ...(snapshot ? { loadDataDir: new Blob([await readFile(snapshot)]) } : {}),
+  });
+  return {
+    db: drizzle(client, { schema }),
+    url: "",
+    query: async (text, parameters) => (await client.query<never>(text, parameters)).rows,
+    rolledBack: (work) =>
+      client.transaction(async (tx) => {
+        try {
+          await work(async (text, parameters) => (await tx.query<never>(text, parameters)).rows);
+        } finally {
+          await tx.rollback();
+        }
+      }),
+    close: () => client.close(),
+  };
+}
+
+let databases = 0;
+
+async function openOnServer(origin: string): Promise<TestDatabase> {
+  const server = inject("server");
+  const name = `test_${process.pid}_${++databases}`;
+  await administer(server, `create database ${name} ${origin}`);
+  const url = databaseUrl(server, name);
+  const { db, close } = connect(url);
+  // A client of its own: Drizzle changes the parsers of the one it is given.
+  const client = postgres(url, { max: 4, onnotice: () => {} });
+  const rollback = new Error("rolled back");
+  return {
+    db,
+    url,
+    query: async (text, parameters = []) => [
+      ...(await client.unsafe<never[]>(text, parameters.map(parameter))),
+    ],
+    rolledBack: async (work) => {
+      await client
+        .begin(async (tx) => {
+          await work(async (text, parameters = []) => [
+            ...(await tx.unsafe<never[]>(text, parameters.map(parameter))),
+          ]);
+          throw rollback;
+        })
+        .catch((error: unknown) => {
+          if (error !== rollback) throw error;
+        });
+    },
+    close: async () => {
+      await Promise.all([close(), client.end()]);
+      await administer(server, `drop database ${name} with (force)`);
+    },
+  };
+}
+
+function parameter(value: unknown): postgres.ParameterOrJSON<never> {
+  if (
+    value === null ||
+    typeof value === "string" ||
+    typeof value === "number" ||
+    typeof value === "boolean" ||
+    value instanceof Date ||
+    Array.isArray(value)
+  ) {
+    return value;
+  }
+  throw new TypeError("a query parameter is null, a string, a number, a boolean, a Date or a list");
+}

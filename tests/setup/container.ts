@@ -1,0 +1,66 @@
+import { GenericContainer, Wait, getContainerRuntimeClient } from "testcontainers";
+import type { TestProject } from "vitest/node";
+import { connect } from "../../src/database.ts";
+import { migrate } from "../../src/migrate.ts";
+import { administer, databaseUrl } from "./server.ts";
+
+/**
+ * One PostgreSQL 17 with pgvector a run, and in it one migrated database that each test file clones.
+ * TEST_DATABASE_URL names a server to use instead (as superuser). Without either the container suite is
+ * skipped; REQUIRE_CONTAINER=1 makes that a failure.
+ */
+export default async function setup(
+  project: TestProject,
+): Promise<(() => Promise<void>) | undefined> {
+  const server = await findServer();
+  project.provide("server", server?.url ?? "");
+  project.provide("containerId", server?.containerId ?? "");
+  if (!server) return undefined;
+  await administer(server.url, "drop database if exists migrated");
+  await administer(server.url, "create database migrated");
+  const { db, close } = connect(databaseUrl(server.url, "migrated"));
+  await migrate(db);
+  await close();
+  return server.stop;
+}
+
+interface Server {
+  url: string;
+  containerId: string;
+  stop: () => Promise<void>;
+}
+
+async function findServer(): Promise<Server | undefined> {
+  const url = process.env["TEST_DATABASE_URL"];
+  if (url) return { url, containerId: "", stop: async () => {} };
+  try {
+    await getContainerRuntimeClient();
+  } catch (error) {
+    if (process.env["REQUIRE_CONTAINER"]) throw error;
+    console.warn("\nSKIPPED: the container suite, because no Docker engine runs here.\n");
+    return undefined;
+  }
+  const container = await new GenericContainer("pgvector/pgvector:pg17")
+    .withEnvironment({ POSTGRES_PASSWORD: "test" })
+    .withCommand(["postgres", "-c", "fsync=off", "-c", "max_connections=300"])
+    .withExposedPorts(5432)
+    // While it initializes, the server listens on its socket only.
+    .withWaitStrategy(Wait.forSuccessfulCommand("pg_isready -h 127.0.0.1 -U postgres"))
+    .start();
+  return {
+    url: `postgres://postgres:test@${container.getHost()}:${container.getMappedPort(5432)}/postgres`,
+    containerId: container.getId(),
+    stop: async () => {
+      await container.stop();
+    },
+  };
+}
+
+declare module "vitest" {
+  interface ProvidedContext {
+    /** URL of the server as superuser; empty when there is none. */
+    server: string;
+    /** Empty when the server is not a container of this run. */
+    containerId: string;
+  }
+}

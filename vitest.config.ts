@@ -1,0 +1,32 @@
+import { defineConfig } from "vitest/config";
+
+// Every file in tests/ runs twice, on the embedded PostgreSQL and on a container; what is in
+// tests/container needs real sessions, what is in tests/unit no database at all.
+export default defineConfig({
+  test: {
+    testTimeout: 60_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+    projects: [
+      { extends: true, test: { name: "unit", include: ["tests/unit/*.test.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "embedded",
+          include: ["tests/*.test.ts", "tests/embedded/*.test.ts"],
+          globalSetup: "tests/setup/embedded.ts",
+          env: { TEST_ENGINE: "embedded" },
+        },
+      },
+      {
+        extends: true,
+        test: {
+          name: "container",
+          include: ["tests/*.test.ts", "tests/container/*.test.ts"],
+          globalSetup: "tests/setup/container.ts",
+          env: { TEST_ENGINE: "container" },
+        },
+      },
+    ],
+  },
+});
