@@ -176,7 +176,7 @@ async function actAs<
 }
 
 function switchRefused(role: string, error: unknown): unknown {
-  switch (databaseError(error)?.code) {
+  switch (databaseError(error)?.code ?? "") {
     case "42501":
       return new Error(
         `this login may not act as ${role}: as the administrator, run GRANT ${role} TO the login`,

@@ -6,5 +6,6 @@ export * from "./embedded.ts";
 export * from "./errors.ts";
 export * from "./migrate.ts";
 export * from "./relations.ts";
+export * from "./roles.ts";
 export * from "./schema/index.ts";
 export * from "./values.ts";

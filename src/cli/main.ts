@@ -4,6 +4,8 @@ import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
 import { explain } from "../errors.ts";
 import { migrate } from "../migrate.ts";
 import { demo } from "./demo.ts";
+import { LOGINS, createLogins, loginStatements } from "../roles.ts";
+import { askPassword } from "./password.ts";
 import { err, print, progress } from "./print.ts";
 import { type TargetOptions, openTarget } from "./target.ts";
 
@@ -33,6 +35,37 @@ program
       progress(label);
       const { applied } = await migrate(db, { onApply: ({ name }) => progress(`  ${name}`) });
       print(applied.length > 0 ? `${applied.length} migrations applied` : "up to date");
+    } finally {
+      await close();
+    }
+  });
+
+program
+  .command("roles")
+  .summary("the two logins of a deployment")
+  .description(
+    "Prints the statements that make the two logins of a deployment, one for the application and one for backend jobs, or makes them with --apply. Passwords come from META_AGENT_APP_PASSWORD and META_AGENT_BACKEND_PASSWORD, or from a prompt.",
+  )
+  .option("--apply", "make them, or set the passwords of those that exist")
+  .option(...urlOption)
+  .option(...directoryOption)
+  .addHelpText("after", "\nExample:\n  meta-agent-db roles --apply --url postgres://admin@host/app")
+  .action(async ({ apply, ...target }: TargetOptions & { apply?: true }) => {
+    if (!apply) {
+      print(loginStatements().join("\n"));
+      return;
+    }
+    const passwords = {
+      application: await askPassword("META_AGENT_APP_PASSWORD", LOGINS.application.name),
+      backend: await askPassword("META_AGENT_BACKEND_PASSWORD", LOGINS.backend.name),
+    };
+    const { db, label, close } = await openTarget(target);
+    try {
+      progress(label);
+      await createLogins(db, passwords);
+      for (const { name, memberOf } of Object.values(LOGINS)) {
+        print(`${name}: member of ${memberOf.join(", ")}`);
+      }
     } finally {
       await close();
     }
