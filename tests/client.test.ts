@@ -1,0 +1,199 @@
+import { sql } from "drizzle-orm";
+import type { PgliteDatabase } from "drizzle-orm/pglite";
+import type { PostgresJsDatabase } from "drizzle-orm/postgres-js";
+import { expect, expectTypeOf, test } from "vitest";
+import {
+  type Database,
+  type Transaction,
+  rows,
+  withOrganization,
+  withServiceRole,
+} from "../src/database.ts";
+import { databaseError } from "../src/errors.ts";
+import { agentRegistry } from "../src/schema/index.ts";
+import { newAgent } from "../src/testing.ts";
+import { suite } from "./engine.ts";
+
+const [A, B] = ["7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10", "0c9d1a52-77aa-4c55-8d2e-5b1b5c1f6e01"];
+
+suite("withOrganization and withServiceRole", (database) => {
+  /** Counts the statements that reach the database. */
+  async function statements(work: (db: Database) => Promise<unknown>): Promise<number> {
+    let count = 0;
+    const counting: Database = new Proxy(database.db, {
+      get(target, key, receiver) {
+        if (key === "transaction" || key === "execute") count += 1;
+        return Reflect.get(target, key, receiver);
+      },
+    });
+    await work(counting).catch(() => {});
+    return count;
+  }
+
+  test.each(["", "x", "7a1de0c4", `${A}'`, `${A}\n`, ` ${A}`, `{${A}}`, A.replaceAll("-", "")])(
+    "%j is no organization, and no SQL is sent",
+    async (organization) => {
+      const work = (db: Database) => withOrganization(db, organization, async () => "ran");
+      await expect(work(database.db)).rejects.toThrow("must be a uuid");
+      expect(await statements(work)).toBe(0);
+    },
+  );
+
+  test.each([null, undefined, 7, [A]])("%j is neither a uuid nor claims", async (claims) => {
+    await expect(
+      Reflect.apply(withOrganization, undefined, [database.db, claims, async () => "ran"]),
+    ).rejects.toThrow(TypeError);
+  });
+
+  test("only the roles authenticated and anon can be asked for", async () => {
+    for (const role of ["service_role", "postgres", "authenticated'; drop table x; --"]) {
+      await expect(
+        Reflect.apply(withOrganization, undefined, [database.db, A, async () => "ran", { role }]),
+      ).rejects.toThrow("the role must be authenticated or anon");
+    }
+  });
+
+  test("claims are bound, whatever they hold", async () => {
+    const name = "'; drop table agent_registry; --\\ \" $1 ünï 𝄞";
+    const result = await withOrganization(database.db, { organization_id: A, name }, (tx) =>
+      tx.execute(sql`select current_setting('request.jwt.claims')::json ->> 'name' as name`),
+    );
+    expect(rows(result)).toEqual([{ name }]);
+  });
+
+  test("a query made before the switch is not sent before it", async () => {
+    await withOrganization(database.db, A, (tx) => tx.insert(agentRegistry).values(newAgent()));
+    const seen = await withOrganization(database.db, B, async (tx) => {
+      const [first, second] = await Promise.all([
+        tx.select().from(agentRegistry),
+        tx.$count(agentRegistry),
+      ]);
+      return [first.length, second];
+    });
+    expect(seen).toEqual([0, 0]);
+  });
+
+  test("neither opens inside another transaction", async () => {
+    const inside = (open: (tx: Transaction) => Promise<unknown>) => database.db.transaction(open);
+    await expect(inside((tx) => withOrganization(tx, A, async () => {}))).rejects.toThrow(
+      "open a transaction of their own",
+    );
+    await expect(inside((tx) => withServiceRole(tx, async () => {}))).rejects.toThrow(
+      "open a transaction of their own",
+    );
+    await expect(
+      withOrganization(database.db, A, (tx) => withOrganization(tx, B, async () => {})),
+    ).rejects.toThrow("open a transaction of their own");
+  });
+
+  test("a savepoint inside stays with the organization", async () => {
+    const organizations = await withOrganization(database.db, A, async (tx) => {
+      const agent = newAgent();
+      await tx.transaction((inner) => inner.insert(agentRegistry).values(agent));
+      await tx
+        .transaction(async (inner) => {
+          await inner.insert(agentRegistry).values(newAgent({ id: agent.id }));
+        })
+        .catch((error: unknown) => expect(databaseError(error)?.code).toBe("23505"));
+      return tx.selectDistinct({ id: agentRegistry.organizationId }).from(agentRegistry);
+    });
+    expect(organizations).toEqual([{ id: A }]);
+  });
+
+  test("what work returns is returned, what it throws is thrown, and then nothing is written", async () => {
+    expect(await withOrganization(database.db, A, async () => 42)).toBe(42);
+    const agent = newAgent();
+    const thrown = new Error("on purpose");
+    const work = withOrganization(database.db, A, async (tx) => {
+      await tx.insert(agentRegistry).values(agent);
+      throw thrown;
+    });
+    await expect(work).rejects.toBe(thrown);
+    expect(await database.db.$count(agentRegistry, sql`id = ${agent.id}`)).toBe(0);
+  });
+
+  test("a read-only transaction refuses writes and cannot be talked out of it", async () => {
+    const options = { readOnly: true };
+    const write = withOrganization(
+      database.db,
+      A,
+      (tx) => tx.insert(agentRegistry).values(newAgent()),
+      options,
+    );
+    expect(databaseError(await write.catch((error: unknown) => error))?.code).toBe("25006");
+    const trick = withOrganization(
+      database.db,
+      A,
+      async (tx) => {
+        await tx.execute(sql`select count(*) from agent_registry`);
+        await tx.execute(sql`set transaction read write`);
+      },
+      options,
+    );
+    await expect(trick).rejects.toThrow();
+    await withOrganization(database.db, A, (tx) => tx.insert(agentRegistry).values(newAgent()));
+  });
+
+  test("nothing is left on the connection afterwards", async () => {
+    await withOrganization(database.db, A, async () => {});
+    await withServiceRole(database.db, async () => {});
+    const result = await database.db.execute(
+      sql`select coalesce(current_setting('request.jwt.claims', true), '') as claims, current_user = session_user as own`,
+    );
+    expect(rows(result)).toEqual([{ claims: "", own: true }]);
+  });
+
+  test("the backend carries no claims of whoever was there before", async () => {
+    const result = await withServiceRole(database.db, (tx) =>
+      tx.execute(
+        sql`select current_user::text as role, meta_agent.current_organization_id() as organization`,
+      ),
+    );
+    expect(rows(result)).toEqual([{ role: "service_role", organization: null }]);
+  });
+
+  test("a tenant's role that looks past row-level security is refused", async () => {
+    const [{ owner } = { owner: "" }] = await database.query<{ owner: string }>(
+      "select tableowner::text as owner from pg_tables where tablename = 'agent_registry'",
+    );
+    await database.query("alter table agent_registry owner to authenticated");
+    try {
+      await expect(withOrganization(database.db, A, async () => "ran")).rejects.toThrow(
+        "row-level security does not apply to authenticated",
+      );
+    } finally {
+      await database.query(`alter table agent_registry owner to "${owner}"`);
+    }
+  });
+
+  test("a database that was never migrated says so", async () => {
+    await database.query("alter table agent_registry rename to elsewhere");
+    try {
+      await expect(withOrganization(database.db, A, async () => "ran")).rejects.toThrow(
+        "run meta-agent-db migrate",
+      );
+    } finally {
+      await database.query("alter table elsewhere rename to agent_registry");
+    }
+  });
+
+  test("work is given the ordinary transaction of the caller's own Drizzle database", () => {
+    type Given<DB extends { transaction: (work: never) => unknown }> = Parameters<
+      Parameters<DB["transaction"]>[0]
+    >[0];
+    type Own = { agentRegistry: typeof agentRegistry };
+    const onServer = (db: PostgresJsDatabase<Own>) =>
+      withOrganization(db, A, async (tx) => {
+        expectTypeOf(tx).toEqualTypeOf<Given<PostgresJsDatabase<Own>>>();
+        expectTypeOf(await tx.query.agentRegistry.findFirst()).toEqualTypeOf<
+          typeof agentRegistry.$inferSelect | undefined
+        >();
+        return 7;
+      });
+    const embedded = (db: PgliteDatabase<Own>) => withServiceRole(db, async (tx) => tx);
+    expectTypeOf<Awaited<ReturnType<typeof onServer>>>().toEqualTypeOf<number>();
+    expectTypeOf<Awaited<ReturnType<typeof embedded>>>().toEqualTypeOf<
+      Given<PgliteDatabase<Own>>
+    >();
+  });
+});
