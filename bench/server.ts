@@ -1,0 +1,59 @@
+import { GenericContainer, Wait } from "testcontainers";
+import { type Connection, connect } from "../src/database.ts";
+import { migrate } from "../src/migrate.ts";
+
+/** A migrated PostgreSQL 17 in a container of its own, opened as owner; BENCH_DATABASE_URL names another, empty one. */
+export async function startServer(): Promise<Connection & { url: string }> {
+  const given = process.env["BENCH_DATABASE_URL"];
+  const container = given
+    ? undefined
+    : await new GenericContainer("pgvector/pgvector:pg17")
+        .withEnvironment({ POSTGRES_PASSWORD: "bench" })
+        .withCommand(["postgres", ...settings({ shared_buffers: "1GB", max_wal_size: "8GB" })])
+        .withSharedMemorySize(1024 ** 3)
+        .withExposedPorts(5432)
+        .withWaitStrategy(Wait.forSuccessfulCommand("pg_isready -h 127.0.0.1 -U postgres"))
+        .start();
+  const url =
+    given ??
+    `postgres://postgres:bench@${container?.getHost()}:${container?.getMappedPort(5432)}/postgres`;
+  const connection = connect(url);
+  await migrate(connection.db);
+  return {
+    ...connection,
+    url,
+    close: async () => {
+      await connection.close();
+      await container?.stop();
+    },
+  };
+}
+
+const settings = (values: Record<string, string>) =>
+  Object.entries(values).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+
+const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+
+/** Milliseconds of one call. */
+export async function time(work: () => Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work();
+  return performance.now() - start;
+}
+
+/** Medians of two works that take turns, so that a noisy machine disturbs both alike. */
+export async function compare(
+  rounds: number,
+  baseline: () => Promise<number>,
+  candidate: () => Promise<number>,
+): Promise<{ baseline: number; candidate: number; ratio: number }> {
+  const [before, after]: [number[], number[]] = [[], []];
+  await baseline();
+  await candidate();
+  for (let round = 0; round < rounds; round += 1) {
+    before.push(await baseline());
+    after.push(await candidate());
+  }
+  const [a, b] = [median(before), median(after)];
+  return { baseline: a, candidate: b, ratio: b / a };
+}
