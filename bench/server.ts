@@ -1,36 +1,23 @@
-import { GenericContainer, Wait } from "testcontainers";
 import { type Connection, connect } from "../src/database.ts";
 import { migrate } from "../src/migrate.ts";
+import { startPostgres } from "../tests/setup/postgres.ts";
 
 /** A migrated PostgreSQL 17 in a container of its own, opened as owner; BENCH_DATABASE_URL names another, empty one. */
-export async function startServer(): Promise<Connection & { url: string }> {
+export async function startServer(): Promise<Connection> {
   const given = process.env["BENCH_DATABASE_URL"];
-  const container = given
-    ? undefined
-    : await new GenericContainer("pgvector/pgvector:pg17")
-        .withEnvironment({ POSTGRES_PASSWORD: "bench" })
-        .withCommand(["postgres", ...settings({ shared_buffers: "1GB", max_wal_size: "8GB" })])
-        .withSharedMemorySize(1024 ** 3)
-        .withExposedPorts(5432)
-        .withWaitStrategy(Wait.forSuccessfulCommand("pg_isready -h 127.0.0.1 -U postgres"))
-        .start();
-  const url =
-    given ??
-    `postgres://postgres:bench@${container?.getHost()}:${container?.getMappedPort(5432)}/postgres`;
-  const connection = connect(url);
+  const started = given
+    ? { url: given, container: undefined }
+    : await startPostgres({ shared_buffers: "1GB", max_wal_size: "8GB" });
+  const connection = connect(started.url);
   await migrate(connection.db);
   return {
     ...connection,
-    url,
     close: async () => {
       await connection.close();
-      await container?.stop();
+      await started.container?.stop();
     },
   };
 }
-
-const settings = (values: Record<string, string>) =>
-  Object.entries(values).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
 
 const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 

@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { PGlite } from "@electric-sql/pglite";
 import { vector } from "@electric-sql/pglite-pgvector";
 import { drizzle } from "drizzle-orm/pglite";
+import { getContainerRuntimeClient } from "testcontainers";
 import { describe, expect, inject, test } from "vitest";
 import { connect, schema } from "../../src/database.ts";
 import { migrate, readMigrations } from "../../src/migrate.ts";
@@ -74,17 +75,14 @@ describe.skipIf(inject("server") === "")("migrations on a server", () => {
     "docs/schema.sql is the whole database (update it with vitest -u)",
     async () => {
       await withDatabase(openMigrated(), async ({ url }) => {
-        const { stdout } = await run(
-          "docker",
-          [
-            "exec",
-            inject("containerId"),
-            ...["pg_dump", "--schema-only", "--no-owner", "--host=/var/run/postgresql"],
-            ...["--username=postgres", new URL(url).pathname.slice(1)],
-          ],
-          { maxBuffer: 64 * 1024 * 1024 },
+        const docker = (await getContainerRuntimeClient()).container;
+        const { output, exitCode } = await docker.exec(
+          docker.getById(inject("containerId")),
+          ["pg_dump", "--schema-only", "--no-owner", `--dbname=${new URL(url).pathname.slice(1)}`],
+          { env: { PGUSER: "postgres", PGHOST: "/var/run/postgresql" } },
         );
-        await expect(withoutChatter(stdout)).toMatchFileSnapshot("../../docs/schema.sql");
+        expect(exitCode).toBe(0);
+        await expect(withoutChatter(output)).toMatchFileSnapshot("../../docs/schema.sql");
       });
     },
   );

@@ -1,7 +1,8 @@
-import { GenericContainer, Wait, getContainerRuntimeClient } from "testcontainers";
+import { getContainerRuntimeClient } from "testcontainers";
 import type { TestProject } from "vitest/node";
 import { connect } from "../../src/database.ts";
 import { migrate } from "../../src/migrate.ts";
+import { startPostgres } from "./postgres.ts";
 import { administer, databaseUrl } from "./server.ts";
 
 /**
@@ -40,18 +41,12 @@ async function findServer(): Promise<Server | undefined> {
     console.warn("\nSKIPPED: the container suite, because no Docker engine runs here.\n");
     return undefined;
   }
-  const container = await new GenericContainer("pgvector/pgvector:pg17")
-    .withEnvironment({ POSTGRES_PASSWORD: "test" })
-    .withCommand(["postgres", "-c", "fsync=off", "-c", "max_connections=300"])
-    .withExposedPorts(5432)
-    // While it initializes, the server listens on its socket only.
-    .withWaitStrategy(Wait.forSuccessfulCommand("pg_isready -h 127.0.0.1 -U postgres"))
-    .start();
+  const started = await startPostgres({ fsync: "off", max_connections: "300" });
   return {
-    url: `postgres://postgres:test@${container.getHost()}:${container.getMappedPort(5432)}/postgres`,
-    containerId: container.getId(),
+    url: started.url,
+    containerId: started.container.getId(),
     stop: async () => {
-      await container.stop();
+      await started.container.stop();
     },
   };
 }
