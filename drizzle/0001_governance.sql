@@ -32,7 +32,8 @@ CREATE TABLE "agent_execution_logs" (
 	CONSTRAINT "agent_execution_logs_estimated_cost_usd_check" CHECK ("agent_execution_logs"."estimated_cost_usd" BETWEEN 0 AND 1000000000000),
 	CONSTRAINT "agent_execution_logs_status_check" CHECK ("agent_execution_logs"."status" IN ('success', 'failure', 'timeout', 'cancelled', 'running')),
 	CONSTRAINT "agent_execution_logs_quality_score_check" CHECK ("agent_execution_logs"."quality_score" BETWEEN 0 AND 100),
-	CONSTRAINT "agent_execution_logs_reviewed_at_check" CHECK (isfinite("agent_execution_logs"."reviewed_at"))
+	CONSTRAINT "agent_execution_logs_reviewed_at_check" CHECK (isfinite("agent_execution_logs"."reviewed_at")),
+	CONSTRAINT "agent_execution_logs_metadata_check" CHECK (jsonb_typeof("agent_execution_logs"."metadata") = 'object')
 );
 --> statement-breakpoint
 ALTER TABLE "agent_execution_logs" ENABLE ROW LEVEL SECURITY;--> statement-breakpoint
@@ -75,7 +76,8 @@ CREATE TABLE "agent_performance_metrics" (
 	CONSTRAINT "agent_performance_metrics_total_tokens_output_check" CHECK ("agent_performance_metrics"."total_tokens_output" >= 0),
 	CONSTRAINT "agent_performance_metrics_avg_quality_score_check" CHECK ("agent_performance_metrics"."avg_quality_score" BETWEEN 0 AND 100),
 	CONSTRAINT "agent_performance_metrics_human_interventions_check" CHECK ("agent_performance_metrics"."human_interventions" >= 0),
-	CONSTRAINT "agent_performance_metrics_unique_error_types_check" CHECK ("agent_performance_metrics"."unique_error_types" >= 0)
+	CONSTRAINT "agent_performance_metrics_unique_error_types_check" CHECK ("agent_performance_metrics"."unique_error_types" >= 0),
+	CONSTRAINT "agent_performance_metrics_error_distribution_check" CHECK (jsonb_typeof("agent_performance_metrics"."error_distribution") = 'object')
 );
 --> statement-breakpoint
 ALTER TABLE "agent_performance_metrics" ENABLE ROW LEVEL SECURITY;--> statement-breakpoint
@@ -102,8 +104,11 @@ CREATE TABLE "agent_prompts" (
 	"organization_id" uuid DEFAULT meta_agent.current_organization_id(),
 	CONSTRAINT "agent_prompts_agent_id_version_key" UNIQUE("agent_id","version"),
 	CONSTRAINT "agent_prompts_version_check" CHECK (char_length("agent_prompts"."version") BETWEEN 1 AND 255),
+	CONSTRAINT "agent_prompts_tool_definitions_check" CHECK (jsonb_typeof("agent_prompts"."tool_definitions") = 'array'),
+	CONSTRAINT "agent_prompts_few_shot_examples_check" CHECK (jsonb_typeof("agent_prompts"."few_shot_examples") = 'array'),
 	CONSTRAINT "agent_prompts_temperature_check" CHECK ("agent_prompts"."temperature" BETWEEN 0 AND 2),
 	CONSTRAINT "agent_prompts_max_tokens_check" CHECK ("agent_prompts"."max_tokens" >= 0),
+	CONSTRAINT "agent_prompts_configuration_check" CHECK (jsonb_typeof("agent_prompts"."configuration") = 'object'),
 	CONSTRAINT "agent_prompts_total_executions_check" CHECK ("agent_prompts"."total_executions" >= 0),
 	CONSTRAINT "agent_prompts_successful_executions_check" CHECK ("agent_prompts"."successful_executions" >= 0),
 	CONSTRAINT "agent_prompts_avg_quality_score_check" CHECK ("agent_prompts"."avg_quality_score" BETWEEN 0 AND 100),
@@ -144,7 +149,8 @@ CREATE TABLE "agent_registry" (
 	CONSTRAINT "agent_registry_last_health_check_check" CHECK (isfinite("agent_registry"."last_health_check")),
 	CONSTRAINT "agent_registry_consecutive_failures_check" CHECK ("agent_registry"."consecutive_failures" >= 0),
 	CONSTRAINT "agent_registry_created_at_check" CHECK (isfinite("agent_registry"."created_at")),
-	CONSTRAINT "agent_registry_updated_at_check" CHECK (isfinite("agent_registry"."updated_at"))
+	CONSTRAINT "agent_registry_updated_at_check" CHECK (isfinite("agent_registry"."updated_at")),
+	CONSTRAINT "agent_registry_metadata_check" CHECK (jsonb_typeof("agent_registry"."metadata") = 'object')
 );
 --> statement-breakpoint
 ALTER TABLE "agent_registry" ENABLE ROW LEVEL SECURITY;--> statement-breakpoint

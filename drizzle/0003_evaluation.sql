@@ -76,8 +76,10 @@ CREATE TABLE "evaluation_reports" (
 	CONSTRAINT "evaluation_reports_strengths_check" CHECK (array_position("evaluation_reports"."strengths", NULL) IS NULL),
 	CONSTRAINT "evaluation_reports_weaknesses_check" CHECK (array_position("evaluation_reports"."weaknesses", NULL) IS NULL),
 	CONSTRAINT "evaluation_reports_risk_level_check" CHECK ("evaluation_reports"."risk_level" IN ('low', 'medium', 'high', 'critical')),
+	CONSTRAINT "evaluation_reports_recommendations_check" CHECK (jsonb_typeof("evaluation_reports"."recommendations") = 'array'),
 	CONSTRAINT "evaluation_reports_priority_actions_check" CHECK (array_position("evaluation_reports"."priority_actions", NULL) IS NULL),
 	CONSTRAINT "evaluation_reports_score_change_vs_previous_check" CHECK ("evaluation_reports"."score_change_vs_previous" BETWEEN -100 AND 100),
+	CONSTRAINT "evaluation_reports_comparison_details_check" CHECK (jsonb_typeof("evaluation_reports"."comparison_details") = 'object'),
 	CONSTRAINT "evaluation_reports_created_at_check" CHECK (isfinite("evaluation_reports"."created_at")),
 	CONSTRAINT "evaluation_reports_evaluation_period_check" CHECK ("evaluation_reports"."evaluation_period_end" >= "evaluation_reports"."evaluation_period_start")
 );
@@ -110,6 +112,7 @@ CREATE TABLE "improvement_proposals" (
 	"updated_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"organization_id" uuid DEFAULT meta_agent.current_organization_id(),
 	CONSTRAINT "improvement_proposals_proposal_type_check" CHECK ("improvement_proposals"."proposal_type" IN ('prompt_change', 'tool_addition', 'tool_removal', 'config_change', 'architecture_change')),
+	CONSTRAINT "improvement_proposals_expected_metrics_change_check" CHECK (jsonb_typeof("improvement_proposals"."expected_metrics_change") = 'object'),
 	CONSTRAINT "improvement_proposals_status_check" CHECK ("improvement_proposals"."status" IN ('proposed', 'approved', 'rejected', 'testing', 'deployed', 'rolled_back')),
 	CONSTRAINT "improvement_proposals_priority_check" CHECK ("improvement_proposals"."priority" IN ('low', 'medium', 'high', 'critical')),
 	CONSTRAINT "improvement_proposals_approved_at_check" CHECK (isfinite("improvement_proposals"."approved_at")),

@@ -21,6 +21,7 @@ CREATE TABLE "alert_history" (
 	"created_at" timestamp with time zone DEFAULT now() NOT NULL,
 	"organization_id" uuid DEFAULT meta_agent.current_organization_id(),
 	CONSTRAINT "alert_history_severity_check" CHECK ("alert_history"."severity" IN ('info', 'warning', 'critical', 'emergency')),
+	CONSTRAINT "alert_history_details_check" CHECK (jsonb_typeof("alert_history"."details") = 'object'),
 	CONSTRAINT "alert_history_slack_sent_at_check" CHECK (isfinite("alert_history"."slack_sent_at")),
 	CONSTRAINT "alert_history_email_sent_at_check" CHECK (isfinite("alert_history"."email_sent_at")),
 	CONSTRAINT "alert_history_acknowledged_at_check" CHECK (isfinite("alert_history"."acknowledged_at")),

@@ -126,6 +126,7 @@ CREATE TABLE "prompt_library" (
 	CONSTRAINT "prompt_library_name_check" CHECK (char_length("prompt_library"."name") BETWEEN 1 AND 255),
 	CONSTRAINT "prompt_library_category_check" CHECK ("prompt_library"."category" IN ('system_instruction', 'output_format', 'error_handling', 'tool_usage', 'persona')),
 	CONSTRAINT "prompt_library_tags_check" CHECK (array_position("prompt_library"."tags", NULL) IS NULL),
+	CONSTRAINT "prompt_library_usage_examples_check" CHECK (jsonb_typeof("prompt_library"."usage_examples") = 'array'),
 	CONSTRAINT "prompt_library_times_used_check" CHECK ("prompt_library"."times_used" >= 0),
 	CONSTRAINT "prompt_library_avg_quality_when_used_check" CHECK ("prompt_library"."avg_quality_when_used" BETWEEN 0 AND 100),
 	CONSTRAINT "prompt_library_version_check" CHECK (char_length("prompt_library"."version") BETWEEN 1 AND 255),
@@ -172,6 +173,7 @@ CREATE TABLE "sla_compliance" (
 	CONSTRAINT "sla_compliance_actual_success_rate_check" CHECK ("sla_compliance"."actual_success_rate" BETWEEN 0 AND 1),
 	CONSTRAINT "sla_compliance_actual_quality_score_check" CHECK ("sla_compliance"."actual_quality_score" BETWEEN 0 AND 100),
 	CONSTRAINT "sla_compliance_breach_minutes_check" CHECK ("sla_compliance"."breach_minutes" >= 0),
+	CONSTRAINT "sla_compliance_breach_details_check" CHECK (jsonb_typeof("sla_compliance"."breach_details") = 'object'),
 	CONSTRAINT "sla_compliance_created_at_check" CHECK (isfinite("sla_compliance"."created_at")),
 	CONSTRAINT "sla_compliance_period_check" CHECK ("sla_compliance"."period_end" >= "sla_compliance"."period_start")
 );

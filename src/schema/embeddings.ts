@@ -1,8 +1,7 @@
 /** Embeddings: executions as vectors, to find similar ones. */
-import { sql } from "drizzle-orm";
-import { check, foreignKey, index, uuid, vector } from "drizzle-orm/pg-core";
+import { foreignKey, index, uuid, vector } from "drizzle-orm/pg-core";
 import { agentExecutionLogs } from "./governance.ts";
-import { createdAt, tenantTable } from "./table.ts";
+import { createdAt, some, tenantTable } from "./table.ts";
 
 /** The vectors of one log row, at least one of the three. They go with their log. */
 export const executionEmbeddings = tenantTable(
@@ -20,9 +19,11 @@ export const executionEmbeddings = tenantTable(
       columns: [t.executionLogId],
       foreignColumns: [agentExecutionLogs.id],
     }).onDelete("cascade"),
-    check(
+    some(
       "execution_embeddings_some_embedding_check",
-      sql`num_nonnulls(${t.inputEmbedding}, ${t.outputEmbedding}, ${t.errorEmbedding}) > 0`,
+      t.inputEmbedding,
+      t.outputEmbedding,
+      t.errorEmbedding,
     ),
     index("idx_execution_embeddings_execution_log_id").on(t.executionLogId),
     index("idx_execution_embeddings_organization_id").on(t.organizationId),

@@ -1,6 +1,7 @@
 /** Evaluation: how good an agent is, what should change, and whether the change helped. */
 import { sql } from "drizzle-orm";
 import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
+import { z } from "zod";
 import {
   PROPOSAL_PRIORITIES,
   PROPOSAL_STATUSES,
@@ -10,15 +11,16 @@ import {
   TEST_WINNERS,
 } from "../values.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
+import { anyJsonObject, jsonText, open } from "./json.ts";
 import {
-  type JsonObject,
-  type JsonValue,
   after,
   count,
   createdAt,
   day,
   different,
   json,
+  jsonArray,
+  jsonObject,
   notBefore,
   percent,
   percentagePoints,
@@ -30,11 +32,8 @@ import {
 } from "./table.ts";
 
 /** One piece of advice of a report. Further keys are the user's. */
-export interface Recommendation {
-  [key: string]: JsonValue | undefined;
-  title: string;
-  description?: string;
-}
+const recommendation = open({ title: jsonText.min(1), description: jsonText.optional() });
+export type Recommendation = z.infer<typeof recommendation>;
 
 /** An AI-written evaluation of one agent over a period of days. */
 export const evaluationReports = tenantTable(
@@ -54,11 +53,11 @@ export const evaluationReports = tenantTable(
     strengths: textList("strengths"),
     weaknesses: textList("weaknesses"),
     riskLevel: text("risk_level", { enum: RISK_LEVELS }),
-    recommendations: json<Recommendation[]>("recommendations"),
+    recommendations: jsonArray("recommendations", recommendation),
     priorityActions: textList("priority_actions"),
     /** Percentage points of the overall score, -100 to 100. NULL: no previous report. */
     scoreChangeVsPrevious: percentagePoints("score_change_vs_previous"),
-    comparisonDetails: json<JsonObject>("comparison_details"),
+    comparisonDetails: jsonObject("comparison_details", anyJsonObject),
     executiveSummary: text("executive_summary"),
     fullReportText: text("full_report_text"),
     createdAt: createdAt(),
@@ -83,7 +82,8 @@ export type EvaluationReport = typeof evaluationReports.$inferSelect;
 export type NewEvaluationReport = typeof evaluationReports.$inferInsert;
 
 /** Metric name to expected change, in the metric's own unit. */
-export type ExpectedMetricsChange = Record<string, number>;
+const expectedMetricsChange = z.record(jsonText, z.number());
+export type ExpectedMetricsChange = z.infer<typeof expectedMetricsChange>;
 
 /** A suggested change to an agent, from proposal through approval and test to deployment. */
 export const improvementProposals = tenantTable(
@@ -95,11 +95,11 @@ export const improvementProposals = tenantTable(
     title: text("title").notNull(),
     description: text("description").notNull(),
     rationale: text("rationale").notNull(),
-    currentState: json<JsonValue>("current_state"),
-    proposedState: json<JsonValue>("proposed_state"),
+    currentState: json("current_state"),
+    proposedState: json("proposed_state"),
     diffSummary: text("diff_summary"),
     expectedImprovement: text("expected_improvement"),
-    expectedMetricsChange: json<ExpectedMetricsChange>("expected_metrics_change"),
+    expectedMetricsChange: jsonObject("expected_metrics_change", expectedMetricsChange),
     riskAssessment: text("risk_assessment"),
     rollbackPlan: text("rollback_plan"),
     status: text("status", { enum: PROPOSAL_STATUSES }).notNull().default("proposed"),

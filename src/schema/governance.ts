@@ -1,16 +1,18 @@
 /** Governance: which agents exist, which prompt each runs, what every execution did. */
 import { sql } from "drizzle-orm";
 import { boolean, foreignKey, index, text, unique, uuid } from "drizzle-orm/pg-core";
+import { z } from "zod";
 import { AGENT_CATEGORIES, AGENT_STATUSES, EXECUTION_STATUSES } from "../values.ts";
+import { anyJson, anyJsonObject, jsonText, open } from "./json.ts";
 import {
-  type JsonObject,
-  type JsonValue,
   averageMilliseconds,
   count,
   createdAt,
   day,
   different,
   json,
+  jsonArray,
+  jsonObject,
   milliseconds,
   name,
   percent,
@@ -52,7 +54,7 @@ export const agentRegistry = tenantTable(
     consecutiveFailures: count("consecutive_failures").notNull().default(0),
     createdAt: createdAt(),
     updatedAt: updatedAt(),
-    metadata: json<JsonObject>("metadata")
+    metadata: jsonObject("metadata", anyJsonObject)
       .notNull()
       .default(sql`'{}'::jsonb`),
   },
@@ -65,19 +67,16 @@ export type Agent = typeof agentRegistry.$inferSelect;
 export type NewAgent = typeof agentRegistry.$inferInsert;
 
 /** A tool as a model is told of it; `parameters` is a JSON Schema. Further keys are the user's. */
-export interface ToolDefinition {
-  [key: string]: JsonValue | undefined;
-  name: string;
-  description?: string;
-  parameters?: JsonObject;
-}
+const toolDefinition = open({
+  name: jsonText.min(1),
+  description: jsonText.optional(),
+  parameters: anyJsonObject.optional(),
+});
+export type ToolDefinition = z.infer<typeof toolDefinition>;
 
 /** What a model is shown as a good answer. Further keys are the user's. */
-export interface FewShotExample {
-  [key: string]: JsonValue | undefined;
-  input: JsonValue;
-  output: JsonValue;
-}
+const fewShotExample = open({ input: anyJson, output: anyJson });
+export type FewShotExample = z.infer<typeof fewShotExample>;
 
 /**
  * One version of an agent's prompt with all that a run needs. At most one is active and at most one
@@ -90,14 +89,14 @@ export const agentPrompts = tenantTable(
     agentId: uuid("agent_id").notNull(),
     version: name("version").notNull(),
     systemPrompt: text("system_prompt").notNull(),
-    toolDefinitions: json<ToolDefinition[]>("tool_definitions"),
-    fewShotExamples: json<FewShotExample[]>("few_shot_examples"),
+    toolDefinitions: jsonArray("tool_definitions", toolDefinition),
+    fewShotExamples: jsonArray("few_shot_examples", fewShotExample),
     modelName: text("model_name").notNull().default("claude-sonnet-4-20250514"),
     /** Sampling temperature, 0 to 2. NULL: the model's own. */
     temperature: temperature("temperature").default(sql`0.7`),
     /** Tokens. NULL: no such limit. */
     maxTokens: tokens("max_tokens").default(4096),
-    configuration: json<JsonObject>("configuration")
+    configuration: jsonObject("configuration", anyJsonObject)
       .notNull()
       .default(sql`'{}'::jsonb`),
     isActive: boolean("is_active").notNull().default(false),
@@ -143,12 +142,14 @@ export const agentExecutionLogs = tenantTable(
     agentId: uuid("agent_id").notNull(),
     promptVersionId: uuid("prompt_version_id"),
     executionId: uuid("execution_id").notNull(),
-    timestamp: timestamptz("timestamp").notNull().defaultNow(),
+    timestamp: timestamptz("timestamp")
+      .notNull()
+      .default(sql`now()`),
     /** Open: `llm_call`, `tool_call`, `reply`, whatever the agent does. */
     actionType: text("action_type").notNull(),
     actionName: text("action_name"),
-    inputData: json<JsonValue>("input_data"),
-    outputData: json<JsonValue>("output_data"),
+    inputData: json("input_data"),
+    outputData: json("output_data"),
     latencyMs: milliseconds("latency_ms"),
     tokenCountInput: tokens("token_count_input"),
     tokenCountOutput: tokens("token_count_output"),
@@ -167,7 +168,7 @@ export const agentExecutionLogs = tenantTable(
     qualityFeedback: text("quality_feedback"),
     reviewedBy: text("reviewed_by"),
     reviewedAt: timestamptz("reviewed_at"),
-    metadata: json<JsonObject>("metadata")
+    metadata: jsonObject("metadata", anyJsonObject)
       .notNull()
       .default(sql`'{}'::jsonb`),
   },
@@ -197,7 +198,8 @@ export type AgentExecutionLog = typeof agentExecutionLogs.$inferSelect;
 export type NewAgentExecutionLog = typeof agentExecutionLogs.$inferInsert;
 
 /** How many failed rows a day had of each error type. */
-export type ErrorDistribution = Record<string, number>;
+const errorDistribution = z.record(jsonText, z.int().min(0));
+export type ErrorDistribution = z.infer<typeof errorDistribution>;
 
 /**
  * One agent's day (UTC), per prompt version; a row without a prompt version sums the logs that name
@@ -231,7 +233,7 @@ export const agentPerformanceMetrics = tenantTable(
     humanInterventions: count("human_interventions"),
     uniqueErrorTypes: count("unique_error_types"),
     mostCommonError: text("most_common_error"),
-    errorDistribution: json<ErrorDistribution>("error_distribution"),
+    errorDistribution: jsonObject("error_distribution", errorDistribution),
   },
   (t) => [
     // NULLS NOT DISTINCT: without it a day without a prompt version could be stored twice.

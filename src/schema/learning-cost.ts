@@ -1,6 +1,7 @@
 /** Learning and cost: what was learnt, which parts are reused, what is promised and what it may cost. */
 import { sql } from "drizzle-orm";
 import { boolean, foreignKey, index, integer, text, unique, uuid } from "drizzle-orm/pg-core";
+import { z } from "zod";
 import {
   BUDGET_ACTIONS,
   CONFIDENCE_LEVELS,
@@ -10,13 +11,16 @@ import {
 } from "../values.ts";
 import { abTests, improvementProposals } from "./evaluation.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
+import { anyJson, jsonText, open } from "./json.ts";
 import {
-  type JsonValue,
   count,
   createdAt,
   day,
   different,
   json,
+  jsonArray,
+  jsonBy,
+  jsonObject,
   milliseconds,
   minutes,
   name,
@@ -42,7 +46,7 @@ export const learningLog = tenantTable(
     learningType: text("learning_type", { enum: LEARNING_TYPES }).notNull(),
     title: text("title").notNull(),
     description: text("description").notNull(),
-    evidence: json<JsonValue>("evidence"),
+    evidence: json("evidence"),
     confidenceLevel: text("confidence_level", { enum: CONFIDENCE_LEVELS }),
     /** Categories or names it applies to; each 1 to 255 characters. */
     applicableTo: nameList("applicable_to"),
@@ -85,11 +89,8 @@ export type Learning = typeof learningLog.$inferSelect;
 export type NewLearning = typeof learningLog.$inferInsert;
 
 /** How a component is used. Further keys are the user's. */
-export interface UsageExample {
-  [key: string]: JsonValue | undefined;
-  input: JsonValue;
-  output: JsonValue;
-}
+const usageExample = open({ input: anyJson, output: anyJson });
+export type UsageExample = z.infer<typeof usageExample>;
 
 /** A reusable part of prompts. `name` is unique in the whole database, because the seed says so. */
 export const promptLibrary = tenantTable(
@@ -100,7 +101,7 @@ export const promptLibrary = tenantTable(
     tags: textList("tags"),
     content: text("content").notNull(),
     description: text("description"),
-    usageExamples: json<UsageExample[]>("usage_examples"),
+    usageExamples: jsonArray("usage_examples", usageExample),
     timesUsed: count("times_used").notNull().default(0),
     /** Percent, 0 to 100. */
     avgQualityWhenUsed: percent("avg_quality_when_used"),
@@ -181,6 +182,14 @@ export const agentSlas = tenantTable(
 export type AgentSla = typeof agentSlas.$inferSelect;
 export type NewAgentSla = typeof agentSlas.$inferInsert;
 
+/** What went wrong in a period. Further keys are the user's. */
+const breachDetails = open({
+  reason: jsonText.optional(),
+  started_at: z.iso.datetime({ offset: true }).optional(),
+  ended_at: z.iso.datetime({ offset: true }).optional(),
+});
+export type BreachDetails = z.infer<typeof breachDetails>;
+
 /** What was measured against an SLA over one period of days. */
 export const slaCompliance = tenantTable(
   "sla_compliance",
@@ -205,7 +214,7 @@ export const slaCompliance = tenantTable(
     qualityMet: boolean("quality_met"),
     overallCompliant: boolean("overall_compliant"),
     breachMinutes: minutes("breach_minutes").notNull().default(0),
-    breachDetails: json<JsonValue>("breach_details"),
+    breachDetails: jsonObject("breach_details", breachDetails),
     createdAt: createdAt(),
   },
   (t) => [
@@ -279,6 +288,25 @@ export const costBudgets = tenantTable(
 export type CostBudget = typeof costBudgets.$inferSelect;
 export type NewCostBudget = typeof costBudgets.$inferInsert;
 
+const amount = z.number();
+const amounts = z.union([amount, z.array(amount).min(1)]);
+const words = z.union([jsonText, z.array(jsonText).min(1)]);
+
+/**
+ * What a routing rule compares with, by the type of its condition: one value, or a list for operators
+ * that take several. The list of types is open: of others any JSON will do. Only validators know this.
+ */
+const routingConditionValues = {
+  token_count: amounts,
+  cost_usd: amounts,
+  latency_ms: amounts,
+  quality_score: amounts,
+  budget_used: amounts,
+  task_type: words,
+  action_type: words,
+  language: words,
+};
+
 /** Which model answers when a condition holds. Without an agent it is a rule of the organization. */
 export const modelRoutingRules = tenantTable(
   "model_routing_rules",
@@ -287,7 +315,8 @@ export const modelRoutingRules = tenantTable(
     /** Open, as is the operator: the router gives them meaning. */
     conditionType: text("condition_type").notNull(),
     conditionOperator: text("condition_operator").notNull(),
-    conditionValue: json<JsonValue>("condition_value").notNull(),
+    /** A number or numbers for `token_count` and its like, a text or texts for `language` and its like. */
+    conditionValue: jsonBy("condition_value", "condition_type", routingConditionValues).notNull(),
     targetModel: text("target_model").notNull(),
     fallbackModel: text("fallback_model"),
     /** The lowest number is tried first. */

@@ -1,4 +1,5 @@
 /** Monitoring: how each agent is right now. */
+import { sql } from "drizzle-orm";
 import { foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
 import { CIRCUIT_STATES, HEALTH_STATUSES } from "../values.ts";
 import { agentRegistry } from "./governance.ts";
@@ -10,7 +11,9 @@ export const agentHealthRealtime = tenantTable(
   {
     agentId: uuid("agent_id").notNull().unique("agent_health_realtime_agent_id_key"),
     /** When the snapshot was taken. */
-    timestamp: timestamptz("timestamp").notNull().defaultNow(),
+    timestamp: timestamptz("timestamp")
+      .notNull()
+      .default(sql`now()`),
     executions5m: count("executions_5m").notNull().default(0),
     failures5m: count("failures_5m").notNull().default(0),
     /** Milliseconds. NULL: no executions. */

@@ -1,17 +1,18 @@
 /** Safety: changes tried without risk, rolled out step by step, and the alerts along the way. */
 import { sql } from "drizzle-orm";
 import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
+import { z } from "zod";
 import { ALERT_SEVERITIES, CANARY_STATUSES, TEST_STATUSES } from "../values.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
+import { anyJsonObject, open } from "./json.ts";
 import {
-  type JsonObject,
-  type JsonValue,
   after,
   count,
   createdAt,
   different,
   json,
-  jsonList,
+  jsonNonEmptyArray,
+  jsonObject,
   percent,
   ratio,
   relativeIncrease,
@@ -76,11 +77,11 @@ export type ShadowTest = typeof shadowTests.$inferSelect;
 export type NewShadowTest = typeof shadowTests.$inferInsert;
 
 /** One step of a rollout. `traffic` is a ratio, 0 to 1. Further keys are the user's. */
-export interface CanaryStage {
-  [key: string]: JsonValue | undefined;
-  traffic: number;
-  duration_minutes?: number;
-}
+const canaryStage = open({
+  traffic: z.number().min(0).max(1),
+  duration_minutes: z.number().min(0).optional(),
+});
+export type CanaryStage = z.infer<typeof canaryStage>;
 
 /** A gradual rollout of a prompt version, rolled back when it does worse than the current one. */
 export const canaryDeployments = tenantTable(
@@ -91,7 +92,7 @@ export const canaryDeployments = tenantTable(
     canaryPromptId: uuid("canary_prompt_id").notNull(),
     /** Position in `stages`, the first is 1. */
     currentStage: count("current_stage").notNull().default(1),
-    stages: jsonList<CanaryStage>("stages").notNull(),
+    stages: jsonNonEmptyArray("stages", canaryStage).notNull(),
     /** Ratio, 0 to 1. NULL: never for this reason. */
     rollbackOnErrorRate: ratio("rollback_on_error_rate").default(sql`0.10`),
     /** Relative increase, may exceed 1: 0.5 is half as slow again. NULL: never for this reason. */
@@ -99,7 +100,7 @@ export const canaryDeployments = tenantTable(
     /** Ratio, 0 to 1. NULL: never for this reason. */
     rollbackOnQualityDecrease: ratio("rollback_on_quality_decrease").default(sql`0.10`),
     status: text("status", { enum: CANARY_STATUSES }).notNull().default("running"),
-    stageMetrics: json<JsonValue>("stage_metrics"),
+    stageMetrics: json("stage_metrics"),
     startedAt: timestamptz("started_at"),
     completedAt: timestamptz("completed_at"),
     rolledBackAt: timestamptz("rolled_back_at"),
@@ -141,7 +142,7 @@ export const alertHistory = tenantTable(
     severity: text("severity", { enum: ALERT_SEVERITIES }).notNull(),
     title: text("title").notNull(),
     message: text("message").notNull(),
-    details: json<JsonObject>("details"),
+    details: jsonObject("details", anyJsonObject),
     slackSent: boolean("slack_sent").notNull().default(false),
     slackSentAt: timestamptz("slack_sent_at"),
     emailSent: boolean("email_sent").notNull().default(false),

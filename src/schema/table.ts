@@ -18,24 +18,37 @@ import {
   numeric,
   pgTable,
   text,
-  timestamp,
   uuid,
 } from "drizzle-orm/pg-core";
+import { z } from "zod";
+import { anyJson } from "./json.ts";
 
 /**
  * What a column takes beyond its SQL type. Written once, with the column's kind: the CHECK of the
- * migration is made from it, and so can a validator be.
+ * migration and the validators of `zod.ts` are made from it.
  *
  * `range` is inclusive at both ends and always has an upper bound where the type has none, since
- * NaN and Infinity pass `>= 0`; `unit` names what is counted.
+ * NaN and Infinity pass `>= 0`; `unit` names what is counted. Of a JSON document the CHECK guards the
+ * outer `form`, the validator the whole `shape`.
  */
 export type ColumnRule =
   | { readonly kind: "range"; readonly unit: string; readonly min: number; readonly max?: number }
   | { readonly kind: "oneOf"; readonly values: readonly string[] }
   | { readonly kind: "length"; readonly min: number; readonly max: number }
   | { readonly kind: "elements"; readonly min: number; readonly max?: number }
-  | { readonly kind: "finite" }
-  | { readonly kind: "nonEmptyArray" };
+  | { readonly kind: "instant" }
+  | { readonly kind: "day" }
+  | {
+      readonly kind: "json";
+      readonly shape: z.ZodType;
+      readonly form?: JsonForm;
+      /** The text of another column decides the shape further; validators alone know. */
+      readonly by?: { readonly column: string; readonly shapes: JsonShapes };
+    };
+
+type JsonShapes = Readonly<Record<string, z.ZodType>>;
+
+type JsonForm = "object" | "array" | "non-empty array";
 
 const rules = new WeakMap<object, ColumnRule>();
 
@@ -52,7 +65,7 @@ export function columnRule(column: AnyPgColumn): ColumnRule | undefined {
 const quoted = (value: string) => `'${value.replaceAll("'", "''")}'`;
 
 /** Only text and columns: a value would become `$1` in the migration. */
-function ruleSql(rule: ColumnRule, column: AnyPgColumn): SQL {
+function ruleSql(rule: ColumnRule, column: AnyPgColumn): SQL | undefined {
   switch (rule.kind) {
     case "range": {
       const { min, max } = rule;
@@ -72,10 +85,20 @@ function ruleSql(rule: ColumnRule, column: AnyPgColumn): SQL {
         ? nonEmpty
         : sql`${nonEmpty} AND ${column}::varchar(${sql.raw(String(rule.max))})[]::text[] = ${column}`;
     }
-    case "finite":
+    case "instant":
+    case "day":
       return sql`isfinite(${column})`;
-    case "nonEmptyArray":
-      return sql`jsonb_typeof(${column}) = 'array' AND ${column} <> '[]'`;
+    case "json":
+      switch (rule.form) {
+        case "object":
+          return sql`jsonb_typeof(${column}) = 'object'`;
+        case "array":
+          return sql`jsonb_typeof(${column}) = 'array'`;
+        case "non-empty array":
+          return sql`jsonb_typeof(${column}) = 'array' AND ${column} <> '[]'`;
+        case undefined:
+          return undefined;
+      }
   }
 }
 
@@ -147,35 +170,79 @@ export const textList = (columnName: string) =>
 export const nameList = (columnName: string) =>
   ruled(text(columnName).array(), { kind: "elements", min: 1, max: 255 });
 
-/** An instant, a `Date` in TypeScript; never infinity. */
+/**
+ * An instant, a `Date` in TypeScript, to the millisecond; never infinity. Drizzle's own column gives the
+ * server's text to `new Date`, which reads years before 100 as of this century and not at all the
+ * offsets with seconds that old instants have in many time zones.
+ */
 export const timestamptz = (columnName: string) =>
-  ruled(timestamp(columnName, { withTimezone: true, mode: "date" }), { kind: "finite" });
+  ruled(
+    customType<{ data: Date; driverData: string }>({
+      dataType: () => "timestamp with time zone",
+      toDriver: (value) => value.toISOString(),
+      fromDriver: parseInstant,
+    })(columnName),
+    { kind: "instant" },
+  );
+
+const INSTANT =
+  /^(\d{4,}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d+)?)([+-]\d\d)(?::(\d\d))?(?::(\d\d))?$/;
+
+/** `2026-01-31 12:00:00.5+01`, or the same in a JSON document with a T. */
+function parseInstant(written: string): Date {
+  const [, onDay, at, hour, minute = "0", second = "0"] = INSTANT.exec(written) ?? [];
+  if (!onDay || !hour) return new Date(written);
+  const offset = Math.abs(Number(hour)) * 3600 + Number(minute) * 60 + Number(second);
+  const east = hour.startsWith("-") ? -1 : 1;
+  return new Date(Date.parse(`${onDay}T${at}Z`) - east * offset * 1000);
+}
 
 /** A calendar day, `YYYY-MM-DD`; a `Date` would shift it in some time zones. Never infinity. */
 export const day = (columnName: string) =>
-  ruled(date(columnName, { mode: "string" }), { kind: "finite" });
+  ruled(date(columnName, { mode: "string" }), { kind: "day" });
 
-export const createdAt = () => timestamptz("created_at").notNull().defaultNow();
+export const createdAt = () =>
+  timestamptz("created_at")
+    .notNull()
+    .default(sql`now()`);
 
 /** Kept by a trigger of the database, whoever writes. */
-export const updatedAt = () => timestamptz("updated_at").notNull().defaultNow();
-
-export type JsonValue = string | number | boolean | null | JsonValue[] | JsonObject;
-export type JsonObject = { [key: string]: JsonValue | undefined };
+export const updatedAt = () =>
+  timestamptz("updated_at")
+    .notNull()
+    .default(sql`now()`);
 
 /**
- * A JSON document of type `T`, stored as jsonb. Drizzle's own jsonb column parses twice, which
- * turns the JSON string "123" into a number.
+ * A JSON document of a shape, stored as jsonb. Drizzle's own jsonb column parses twice, which turns the
+ * JSON string "123" into a number.
  */
-export const json = <T>(columnName: string) =>
-  customType<{ data: T; driverData: string }>({
-    dataType: () => "jsonb",
-    toDriver: (value) => JSON.stringify(value),
-  })(columnName);
+const document = <T>(columnName: string, shape: z.ZodType<T>, form?: JsonForm) =>
+  ruled(
+    customType<{ data: T; driverData: string }>({
+      dataType: () => "jsonb",
+      toDriver: (value) => JSON.stringify(value),
+    })(columnName),
+    { kind: "json", shape, ...(form ? { form } : {}) },
+  );
 
-/** A JSON array of `T` with at least one element. */
-export const jsonList = <T>(columnName: string) =>
-  ruled(json<T[]>(columnName), { kind: "nonEmptyArray" });
+/** Any JSON. */
+export const json = (columnName: string) => document(columnName, anyJson);
+
+/** Any JSON, whose shape the text of another column decides where that text is one of `shapes`. */
+export const jsonBy = (columnName: string, column: string, shapes: JsonShapes) =>
+  ruled(json(columnName), { kind: "json", shape: anyJson, by: { column, shapes } });
+
+/** A JSON object. */
+export const jsonObject = <T>(columnName: string, shape: z.ZodType<T>) =>
+  document(columnName, shape, "object");
+
+/** A JSON array. */
+export const jsonArray = <T>(columnName: string, element: z.ZodType<T>) =>
+  document(columnName, z.array(element), "array");
+
+/** A JSON array with at least one element. */
+export const jsonNonEmptyArray = <T>(columnName: string, element: z.ZodType<T>) =>
+  document(columnName, z.array(element).min(1), "non-empty array");
 
 /** The key of every table. */
 const id = () =>
@@ -233,21 +300,41 @@ export function tenantTable<Name extends string, C extends Columns>(
 function columnChecks(table: PgTable): CheckBuilder[] {
   return Object.values<AnyPgColumn>(getTableColumns(table)).flatMap((column) => {
     const rule = columnRule(column);
-    if (!rule) return [];
-    return check(`${getTableName(table)}_${column.name}_check`, ruleSql(rule, column));
+    const condition = rule && ruleSql(rule, column);
+    return condition ? check(`${getTableName(table)}_${column.name}_check`, condition) : [];
   });
 }
 
-// ── Rules between columns ──
+// ── Rules between columns: the CHECK, and by its name what a validator must know ──
 
-/** `later` is not before `earlier`. */
+/** A rule that a row keeps when all the columns it names are given. Columns by their SQL names. */
+export interface RowRule {
+  readonly kind: "not before" | "after" | "different" | "some";
+  readonly columns: readonly string[];
+}
+
+const rowRules = new Map<string, RowRule>();
+
+/** The rule behind a CHECK between columns, by the constraint's name. */
+export const rowRule = (constraint: string): RowRule | undefined => rowRules.get(constraint);
+
+function between(ruleName: string, kind: RowRule["kind"], columns: AnyPgColumn[], condition: SQL) {
+  rowRules.set(ruleName, { kind, columns: columns.map((column) => column.name) });
+  return check(ruleName, condition);
+}
+
+/** `later` is not before `earlier`, or not less. */
 export const notBefore = (ruleName: string, later: AnyPgColumn, earlier: AnyPgColumn) =>
-  check(ruleName, sql`${later} >= ${earlier}`);
+  between(ruleName, "not before", [later, earlier], sql`${later} >= ${earlier}`);
 
 /** `later` is after `earlier`. */
 export const after = (ruleName: string, later: AnyPgColumn, earlier: AnyPgColumn) =>
-  check(ruleName, sql`${later} > ${earlier}`);
+  between(ruleName, "after", [later, earlier], sql`${later} > ${earlier}`);
 
 /** The two columns name different rows. */
 export const different = (ruleName: string, left: AnyPgColumn, right: AnyPgColumn) =>
-  check(ruleName, sql`${left} <> ${right}`);
+  between(ruleName, "different", [left, right], sql`${left} <> ${right}`);
+
+/** At least one of the columns is not NULL. */
+export const some = (ruleName: string, ...columns: AnyPgColumn[]) =>
+  between(ruleName, "some", columns, sql`num_nonnulls(${sql.join(columns, sql`, `)}) > 0`);

@@ -1,0 +1,63 @@
+import { z } from "zod";
+
+export type JsonValue = string | number | boolean | null | JsonValue[] | JsonObject;
+/** A key whose value is undefined is left out, as by JSON.stringify. */
+export type JsonObject = { [key: string]: JsonValue | undefined };
+
+/** Text that PostgreSQL stores and gives back as it was: no NUL, no half of a surrogate pair. */
+export const isStorable = (text: string): boolean => !text.includes("\0") && text.isWellFormed();
+
+/** PostgreSQL and JSON.parse recurse; nobody nests this deep on purpose. */
+const DEEPEST = 500;
+
+function isJson(value: unknown, depth = 0): value is JsonValue {
+  switch (typeof value) {
+    case "string":
+      return isStorable(value);
+    case "number":
+      return Number.isFinite(value);
+    case "boolean":
+      return true;
+    case "object":
+      if (value === null) return true;
+      if (depth >= DEEPEST) return false;
+      if (Array.isArray(value)) return value.every((element) => isJson(element, depth + 1));
+      return isJsonObject(value, depth);
+    default:
+      return false;
+  }
+}
+
+function isJsonObject(value: unknown, depth = 0): value is JsonObject {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return (
+    (prototype === Object.prototype || prototype === null) &&
+    Object.entries(value).every(
+      ([key, inner]) => isStorable(key) && (inner === undefined || isJson(inner, depth + 1)),
+    )
+  );
+}
+
+/** Any JSON that PostgreSQL can hold. */
+export const anyJson = z.custom<JsonValue>(
+  (value) => isJson(value),
+  "expected JSON: no undefined, no NaN, no class instances, no NUL or broken Unicode in its texts",
+);
+
+/** Any JSON object. */
+export const anyJsonObject = z
+  .custom<JsonObject>(
+    (value) => isJsonObject(value),
+    "expected a JSON object: no NaN, no class instances, no NUL or broken Unicode in its texts",
+  )
+  .meta({ type: "object" });
+
+/** A text inside a JSON document. */
+export const jsonText = z
+  .string()
+  .refine(isStorable, "expected text without NUL or broken Unicode");
+
+/** A JSON object with these keys; further keys are the user's. */
+export const open = <Shape extends z.ZodRawShape>(shape: Shape) =>
+  z.object(shape).catchall(anyJson.optional());
