@@ -5,6 +5,9 @@ export interface DatabaseError {
   readonly message: string;
   readonly detail?: string | undefined;
   readonly hint?: string | undefined;
+  readonly table?: string | undefined;
+  readonly column?: string | undefined;
+  readonly constraint?: string | undefined;
 }
 
 /** PostgreSQL's own error inside `error` or its causes, on postgres.js, PGlite and wrapped by Drizzle. */
@@ -12,7 +15,16 @@ export function databaseError(error: unknown): DatabaseError | undefined {
   for (let at = error; at instanceof Error; at = at.cause) {
     const code = textOf(at, "code");
     if (code !== undefined && /^[0-9A-Z]{5}$/.test(code) && "severity" in at) {
-      return { code, message: at.message, detail: textOf(at, "detail"), hint: textOf(at, "hint") };
+      return {
+        code,
+        message: at.message,
+        detail: textOf(at, "detail"),
+        hint: textOf(at, "hint"),
+        // postgres.js, and the others
+        table: textOf(at, "table_name") ?? textOf(at, "table"),
+        column: textOf(at, "column_name") ?? textOf(at, "column"),
+        constraint: textOf(at, "constraint_name") ?? textOf(at, "constraint"),
+      };
     }
   }
   return undefined;
