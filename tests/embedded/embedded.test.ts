@@ -3,14 +3,18 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { PGlite } from "@electric-sql/pglite";
 import { sql } from "drizzle-orm";
+import { drizzle } from "drizzle-orm/pglite";
 import postgres from "postgres";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { connect, rows, withOrganization } from "../../src/database.ts";
+import { connect, rows, schema, withOrganization } from "../../src/database.ts";
 import { type EmbeddedConnection, embeddedServerUrl, openEmbedded } from "../../src/embedded.ts";
 import { migrate } from "../../src/migrate.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
+import { catalog } from "../catalog.ts";
+import { finished } from "../cli.ts";
 
 const ORGANIZATION = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
 
@@ -111,20 +115,34 @@ test("it is served to other clients, who find its address", async () => {
   expect(await connection.db.$count(agentRegistry)).toBe(1);
 });
 
+test("a server without pgvector is told what to install, and nothing is left behind", async () => {
+  const client = await PGlite.create();
+  await expect(migrate(drizzle(client, { schema }))).rejects.toThrow(
+    /0000_foundation\.sql, statement 1 .+ this server does not have pgvector \(0A000\)\nInstall pgvector 0\.8 or newer/,
+  );
+  expect(await catalog(async (text) => (await client.query<never>(text)).rows)).toEqual([]);
+  await client.close();
+});
+
+test("the quick start of the README runs, and runs again", async () => {
+  const example = join(process.cwd(), "examples/quick-start.ts");
+  const tsx = import.meta.resolve("tsx");
+  for (const logs of [1, 2]) {
+    const child = spawn(process.execPath, ["--import", tsx, example], { cwd: directory });
+    const { code, stdout } = await finished(child);
+    expect(code).toBe(0);
+    expect(stdout.match(/executionId/g)).toHaveLength(logs);
+  }
+});
+
 /** Runs code in a process of its own; answers what it printed. */
 async function inAnotherProcess(
   code = "await (await openEmbedded(process.argv[1])).close();",
 ): Promise<string> {
   const script = `import { openEmbedded, embeddedServerUrl } from "./src/embedded.ts"; ${code}`;
-  const child = spawn(process.execPath, [
-    ...["--import", "tsx", "--input-type=module", "--eval", script],
-    directory,
-  ]);
-  const chunks: string[] = [];
-  child.stdout.on("data", (chunk) => chunks.push(String(chunk)));
-  child.stderr.on("data", (chunk) => chunks.push(String(chunk)));
-  await new Promise((done) => child.once("close", done));
-  return chunks.join("");
+  const words = ["--import", "tsx", "--input-type=module", "--eval", script, directory];
+  const { stdout, stderr } = await finished(spawn(process.execPath, words));
+  return stdout + stderr;
 }
 
 async function exited() {
