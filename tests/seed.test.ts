@@ -254,7 +254,7 @@ suite("the catalog is the seed's", (database) => {
   );
 
   test.each(closedLists)(
-    "$table.$column takes its listed values and no other",
+    "$table $column takes its listed values and no other",
     async ({ table, column, values }) => {
       const checks = await database.query<{ rule: string }>(
         `select pg_get_expr(conbin, conrelid) as rule from pg_constraint
