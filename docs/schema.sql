@@ -12,22 +12,22 @@ COMMENT ON EXTENSION vector IS 'vector data type and ivfflat and hnsw access met
 
 CREATE FUNCTION auth.jwt() RETURNS jsonb
     LANGUAGE sql STABLE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb $$;
 
 CREATE FUNCTION auth.role() RETURNS text
     LANGUAGE sql STABLE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ SELECT auth.jwt() ->> 'role' $$;
 
 CREATE FUNCTION auth.uid() RETURNS uuid
     LANGUAGE sql STABLE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ SELECT (auth.jwt() ->> 'sub')::uuid $$;
 
 CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $_$
   SELECT substring(
     coalesce(claims -> 'organization_id', claims -> 'app_metadata' -> 'organization_id')::text
@@ -38,7 +38,7 @@ $_$;
 
 CREATE FUNCTION meta_agent.isolate(table_name text, noun text) RETURNS void
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     SET client_min_messages TO 'warning'
     AS $_$
 DECLARE
@@ -62,7 +62,7 @@ BEGIN
   IF refers_to_itself THEN
     EXECUTE format(
       'CREATE OR REPLACE FUNCTION meta_agent.%I(row_id uuid) RETURNS boolean
-       LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = ''''
+       LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
        AS $f$ SELECT EXISTS (SELECT FROM %s AS p
          WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) $f$',
       own_row, target);
@@ -118,19 +118,19 @@ END $_$;
 
 CREATE FUNCTION meta_agent.own_agent_prompts_row(row_id uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ SELECT EXISTS (SELECT FROM public.agent_prompts AS p
          WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) $$;
 
 CREATE FUNCTION meta_agent.own_learning_log_row(row_id uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ SELECT EXISTS (SELECT FROM public.learning_log AS p
          WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) $$;
 
 CREATE FUNCTION meta_agent.touch_updated_at() RETURNS trigger
     LANGUAGE plpgsql
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
   NEW.updated_at := now();
@@ -139,7 +139,7 @@ END $$;
 
 CREATE FUNCTION meta_agent.uuidv7() RETURNS uuid
     LANGUAGE plpgsql PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
   IF current_setting('server_version_num')::int >= 180000 THEN
@@ -156,7 +156,7 @@ END $$;
 
 CREATE FUNCTION meta_agent.uuidv7_at(instant timestamp with time zone) RETURNS uuid
     LANGUAGE plpgsql STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
   RETURN encode(
@@ -171,7 +171,7 @@ END $$;
 
 CREATE FUNCTION meta_agent.uuidv7_floor(instant timestamp with time zone) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   SELECT (substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-7000-8000-000000000000')::uuid
   FROM (
@@ -182,7 +182,7 @@ $$;
 
 CREATE FUNCTION meta_agent.uuidv7_time(id uuid) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path TO ''
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
   SELECT CASE WHEN substr(id::text, 15, 1) = '7' THEN
     to_timestamp(('x' || substr(id::text, 1, 8) || substr(id::text, 10, 4))::bit(48)::bigint / 1000.0)

@@ -72,10 +72,18 @@ BEGIN
   END IF;
 END $$;
 --> statement-breakpoint
--- Which login applied a migration, and when. The migrators create the journal itself.
-ALTER TABLE IF EXISTS drizzle.__meta_agent_migrations
-  ADD COLUMN IF NOT EXISTS applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  ADD COLUMN IF NOT EXISTS applied_by text NOT NULL DEFAULT session_user;
+-- Which login applied a migration, and when. The migrators create the journal itself, with whatever the
+-- database grants by default; nobody but its owner may write it.
+DO $$
+BEGIN
+  IF to_regclass('drizzle.__meta_agent_migrations') IS NOT NULL THEN
+    ALTER TABLE drizzle.__meta_agent_migrations
+      ADD COLUMN IF NOT EXISTS applied_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+      ADD COLUMN IF NOT EXISTS applied_by text NOT NULL DEFAULT session_user;
+    REVOKE ALL ON TABLE drizzle.__meta_agent_migrations, drizzle.__meta_agent_migrations_id_seq
+      FROM PUBLIC, anon, authenticated, service_role;
+  END IF;
+END $$;
 --> statement-breakpoint
 -- Outside Supabase the functions that the seed's queries call do not exist. None of our own objects
 -- depends on them.
@@ -83,16 +91,19 @@ DO $$
 BEGIN
   IF to_regnamespace('auth') IS NULL THEN
     CREATE SCHEMA auth;
-    CREATE FUNCTION auth.jwt() RETURNS jsonb LANGUAGE sql STABLE SET search_path = ''
+    CREATE FUNCTION auth.jwt() RETURNS jsonb LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
       AS $f$ SELECT nullif(current_setting('request.jwt.claims', true), '')::jsonb $f$;
-    CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE SET search_path = ''
+    CREATE FUNCTION auth.uid() RETURNS uuid LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
       AS $f$ SELECT (auth.jwt() ->> 'sub')::uuid $f$;
-    CREATE FUNCTION auth.role() RETURNS text LANGUAGE sql STABLE SET search_path = ''
+    CREATE FUNCTION auth.role() RETURNS text LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp
       AS $f$ SELECT auth.jwt() ->> 'role' $f$;
     GRANT USAGE ON SCHEMA auth TO anon, authenticated, service_role;
   END IF;
 END $$;
 --> statement-breakpoint
+-- Its functions search pg_catalog first and pg_temp last. An empty search_path is not enough: pg_temp is
+-- searched for types before all else unless it is named, and a caller's own type `uuid` with a cast of
+-- its own would run the caller's code as the owner.
 CREATE SCHEMA IF NOT EXISTS meta_agent;
 --> statement-breakpoint
 COMMENT ON SCHEMA meta_agent IS 'Helpers of meta-agent-db. Not to be exposed through an API.';
@@ -101,7 +112,7 @@ COMMENT ON SCHEMA meta_agent IS 'Helpers of meta-agent-db. Not to be exposed thr
 -- else app_metadata.organization_id, never user_metadata (users edit that themselves). A top-level key
 -- that is present decides, whatever it holds. Anything but a uuid string is NULL: no rows, no error.
 CREATE OR REPLACE FUNCTION meta_agent.current_organization_id() RETURNS uuid
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = ''
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT substring(
     coalesce(claims -> 'organization_id', claims -> 'app_metadata' -> 'organization_id')::text
@@ -113,7 +124,7 @@ $$;
 -- Time-ordered keys (RFC 9562, version 7): 48 bits of Unix milliseconds, then random bits. One text on
 -- every server version; from PostgreSQL 18 on the server's own generator answers.
 CREATE OR REPLACE FUNCTION meta_agent.uuidv7() RETURNS uuid
-LANGUAGE plpgsql VOLATILE PARALLEL SAFE SET search_path = ''
+LANGUAGE plpgsql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   IF current_setting('server_version_num')::int >= 180000 THEN
@@ -130,7 +141,7 @@ END $$;
 --> statement-breakpoint
 -- A new key as if made at that instant, for rows of the past. Instants before 1970 count as 1970.
 CREATE OR REPLACE FUNCTION meta_agent.uuidv7_at(instant timestamptz) RETURNS uuid
-LANGUAGE plpgsql VOLATILE STRICT PARALLEL SAFE SET search_path = ''
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   RETURN encode(
@@ -145,7 +156,7 @@ END $$;
 --> statement-breakpoint
 -- The smallest key of that millisecond: `id >= meta_agent.uuidv7_floor(…)` reads a time range by key.
 CREATE OR REPLACE FUNCTION meta_agent.uuidv7_floor(instant timestamptz) RETURNS uuid
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = ''
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT (substr(hex, 1, 8) || '-' || substr(hex, 9, 4) || '-7000-8000-000000000000')::uuid
   FROM (
@@ -156,7 +167,7 @@ $$;
 --> statement-breakpoint
 -- When a key was made, to the millisecond. NULL for a uuid of another version.
 CREATE OR REPLACE FUNCTION meta_agent.uuidv7_time(id uuid) RETURNS timestamptz
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = ''
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
   SELECT CASE WHEN substr(id::text, 15, 1) = '7' THEN
     to_timestamp(('x' || substr(id::text, 1, 8) || substr(id::text, 10, 4))::bit(48)::bigint / 1000.0)

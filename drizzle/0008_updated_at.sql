@@ -1,6 +1,6 @@
 -- `updated_at` is kept by the database on the four tables that have it, whoever writes.
 CREATE OR REPLACE FUNCTION meta_agent.touch_updated_at() RETURNS trigger
-LANGUAGE plpgsql SET search_path = ''
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
   NEW.updated_at := now();

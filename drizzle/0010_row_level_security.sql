@@ -8,7 +8,7 @@
 -- without organization_id is read with the parent its first foreign key names, and written only where
 -- all its parents are the caller's. Roles decide, never a role claim.
 CREATE OR REPLACE FUNCTION meta_agent.isolate(table_name text, noun text) RETURNS void
-LANGUAGE plpgsql SET search_path = '' SET client_min_messages = 'warning'
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = 'warning'
 AS $$
 DECLARE
   target CONSTANT regclass := format('public.%I', table_name);
@@ -31,7 +31,7 @@ BEGIN
   IF refers_to_itself THEN
     EXECUTE format(
       'CREATE OR REPLACE FUNCTION meta_agent.%I(row_id uuid) RETURNS boolean
-       LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = ''''
+       LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
        AS $f$ SELECT EXISTS (SELECT FROM %s AS p
          WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) $f$',
       own_row, target);

@@ -22,7 +22,8 @@ export function loginStatements(): string[] {
 
 /**
  * Makes the two logins, or sets the passwords of those that exist, all in one transaction. The server
- * is sent SCRAM-SHA-256 verifiers, never a password, so that none can end up in its log.
+ * is sent SCRAM-SHA-256 verifiers, never a password, so that none can end up in its log. Where the vector
+ * type lives outside of public, their search_path in this database is set to find it.
  *
  * @throws {Error} when a login exists that could look past row-level security: a superuser, one with
  * BYPASSRLS, the owner of a table, or a member of further roles
@@ -50,9 +51,19 @@ export async function createLogins(
           GRANT ${memberOf.join(", ")} TO ${name};
         END $$`),
       );
+      await tx.execute(sql.raw(reachVector(name)));
     }
   });
 }
+
+/** Where the vector type is not in public, as on Supabase, the login must find it and its operators. */
+const reachVector = (name: string) => `DO $$
+  DECLARE home text := (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'vector');
+  BEGIN
+    IF home <> 'public' THEN
+      EXECUTE format('ALTER ROLE ${name} IN DATABASE %I SET search_path = "$user", public, %s', current_database(), home);
+    END IF;
+  END $$`;
 
 /** One row if the role exists, with the reason why it must not be used, or null. */
 function whyUnsafe(name: string, memberOf: readonly string[]) {

@@ -40,6 +40,10 @@ union all
 select format('grant %s on %s to %s', acl.privilege_type, o.name, coalesce(r.rolname, 'public'))
   from ours o cross join aclexplode(o.relacl) acl left join pg_roles r on r.oid = acl.grantee
 union all
+select format('grant %s on %s.%s to %s', acl.privilege_type, o.name, a.attname, coalesce(r.rolname, 'public'))
+  from ours o join pg_attribute a on a.attrelid = o.oid cross join aclexplode(a.attacl) acl
+  left join pg_roles r on r.oid = acl.grantee
+union all
 select format('grant %s on function %s to %s', acl.privilege_type, f.name, coalesce(r.rolname, 'public'))
   from functions f cross join aclexplode(f.proacl) acl left join pg_roles r on r.oid = acl.grantee
 union all

@@ -1,6 +1,12 @@
 import { sql } from "drizzle-orm";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import { type Connection, connect, withOrganization, withServiceRole } from "../../src/database.ts";
+import {
+  type Connection,
+  connect,
+  rows,
+  withOrganization,
+  withServiceRole,
+} from "../../src/database.ts";
 import { databaseError } from "../../src/errors.ts";
 import { LOGINS, createLogins, loginStatements } from "../../src/roles.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
@@ -102,6 +108,24 @@ describe.skipIf(inject("server") === "")("the logins of a deployment", () => {
       "select from pg_roles where rolname = 'meta_agent_backend'",
     );
     expect(backend).toBeUndefined();
+  });
+
+  test("the logins find the vector type wherever it lives", async () => {
+    await database.query("create schema extensions");
+    await database.query("grant usage on schema extensions to public");
+    await database.query("alter extension vector set schema extensions");
+    try {
+      await createLogins(database.db, PASSWORDS);
+      const distance = await as("application", (db) =>
+        withOrganization(db, ORGANIZATION, (tx) =>
+          tx.execute(sql`select '[1,0]'::vector <=> '[0,1]'::vector as distance`),
+        ),
+      );
+      expect(rows(distance)).toEqual([{ distance: 1 }]);
+    } finally {
+      await database.query("alter extension vector set schema public");
+      await database.query("drop schema extensions");
+    }
   });
 
   test("no password reaches the server's statements or its catalog", async () => {
