@@ -91,7 +91,18 @@ async function openOnServer(origin: string): Promise<TestDatabase> {
   const server = inject("server");
   const name = `test_${process.pid}_${++databases}`;
   await administer(server, `create database ${name} ${origin}`);
-  const url = databaseUrl(server, name);
+  const opened = openUrl(databaseUrl(server, name));
+  return {
+    ...opened,
+    close: async () => {
+      await opened.close();
+      await administer(server, `drop database ${name} with (force)`);
+    },
+  };
+}
+
+/** A database of a server, as the login of its URL. */
+export function openUrl(url: string): TestDatabase {
   const { db, close } = connect(url);
   // A client of its own: Drizzle changes the parsers of the one it is given.
   const client = postgres(url, { max: 4, onnotice: () => {} });
@@ -99,15 +110,11 @@ async function openOnServer(origin: string): Promise<TestDatabase> {
   return {
     db,
     url,
-    query: async (text, parameters = []) => [
-      ...(await client.unsafe<never[]>(text, parameters.map(parameter))),
-    ],
+    query: queryOf(client),
     rolledBack: async (work) => {
       await client
         .begin(async (tx) => {
-          await work(async (text, parameters = []) => [
-            ...(await tx.unsafe<never[]>(text, parameters.map(parameter))),
-          ]);
+          await work(queryOf(tx));
           throw rollback;
         })
         .catch((error: unknown) => {
@@ -116,9 +123,15 @@ async function openOnServer(origin: string): Promise<TestDatabase> {
     },
     close: async () => {
       await Promise.all([close(), client.end()]);
-      await administer(server, `drop database ${name} with (force)`);
     },
   };
+}
+
+/** Queries of a client of postgres.js that is not Drizzle's. */
+export function queryOf(client: postgres.ISql): Query {
+  return async (text, parameters = []) => [
+    ...(await client.unsafe<never[]>(text, parameters.map(parameter))),
+  ];
 }
 
 function parameter(value: unknown): postgres.ParameterOrJSON<never> {
