@@ -204,6 +204,8 @@ async function main(): Promise<void> {
     if (url === undefined) await migrate(db);
     console.error(`Importing ${file} as ${scope.agentName} into ${connection.label}`);
     const { added, repeated } = await importAgentRuns(db, { file, ...scope });
+    // The embedded server has no autovacuum that would gather statistics.
+    if (url === undefined && added > 0) await db.execute(sql`analyze`);
     console.error(`${added} rows added, ${repeated} were there already`);
     console.table(await successRate(db, scope));
     console.table(await toolUse(db, scope));

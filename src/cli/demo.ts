@@ -54,15 +54,23 @@ async function show(db: Database, url: string | undefined): Promise<void> {
   }
   print();
   print(out.bold("Next"));
-  for (const line of url === undefined ? NEXT_EMBEDDED : NEXT_SERVER) print(`  ${line}`);
+  for (const line of nextSteps(url)) print(`  ${line}`);
 }
 
-const NEXT_EMBEDDED = [
-  "npm run dev:db            serve this database to psql, drizzle-kit and your code",
-  "npx drizzle-kit studio    browse it, while dev:db runs",
-  "DATABASE_URL=postgres://… npx drizzle-kit migrate    the same tables on your own server",
-];
-const NEXT_SERVER = ["DATABASE_URL=postgres://… npx drizzle-kit studio    browse it"];
+/** What to type next: in this repository by npm's scripts, elsewhere by the installed command. */
+function nextSteps(url: string | undefined): string[] {
+  if (url !== undefined) return ["DATABASE_URL=postgres://… npx drizzle-kit studio    browse it"];
+  return process.env["npm_lifecycle_event"] === "demo"
+    ? [
+        "npm run dev:db            serve this database to psql, drizzle-kit and your code",
+        "npx drizzle-kit studio    browse it, while dev:db runs",
+        "DATABASE_URL=postgres://… npx drizzle-kit migrate    the same tables on your own server",
+      ]
+    : [
+        "npx meta-agent-db dev     serve this database to psql, drizzle-kit and your code",
+        "DATABASE_URL=postgres://… npx meta-agent-db migrate    the same tables on your own server",
+      ];
+}
 
 function cells(agent: AgentSummary): string[] {
   return [
