@@ -5,6 +5,7 @@ import postgres from "postgres";
 import { databaseError } from "./errors.ts";
 import * as relations from "./relations.ts";
 import * as tables from "./schema/index.ts";
+import { confinedTransaction } from "./transaction.ts";
 
 /** All tables and their relations, for `drizzle(client, { schema })`: `db.query.agentRegistry.findMany({ with: … })`. */
 export const schema = { ...tables, ...relations };
@@ -35,6 +36,9 @@ export function connect(url: string): Connection {
   const client = postgres(url, {
     onnotice: () => {},
     connect_timeout: 10,
+    // postgres.js prepares its own COMMIT. A transaction pooler brings that to a session that does not know
+    // it: the transaction is rolled back, and the caller is told that it was committed.
+    prepare: false,
     connection: { application_name: "meta-agent-db" },
   });
   return { db: drizzle(client, { schema }), label, close: () => client.end() };
@@ -160,7 +164,7 @@ async function actAs<
       "withOrganization and withServiceRole open a transaction of their own: give them the database, not a transaction",
     );
   }
-  return db.transaction(async (tx) => {
+  return confinedTransaction(db, async (tx) => {
     // One statement, and awaited: Drizzle's queries are lazy, and one of `work` could overtake it.
     const switched = await tx
       .execute(

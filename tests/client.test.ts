@@ -100,6 +100,26 @@ suite("withOrganization and withServiceRole", (database) => {
     expect(organizations).toEqual([{ id: A }]);
   });
 
+  test("a statement that a transaction left behind is refused, not answered from the next one", async () => {
+    await withOrganization(database.db, B, (tx) => tx.insert(agentRegistry).values(newAgent()));
+    const { promise: gate, resolve: release } = withResolvers();
+    let late: Promise<unknown> = Promise.resolve();
+    const failed = withOrganization(database.db, A, (tx) => {
+      late = gate.then(() => tx.select().from(agentRegistry));
+      return Promise.all([tx.execute(sql`select 1 / 0`), late]);
+    });
+    expect(databaseError(await failed.catch((error: unknown) => error))?.code).toBe("22012");
+    await withOrganization(database.db, B, async (tx) => {
+      await tx.execute(sql`select 1`);
+      release();
+      await expect(late).rejects.toThrow("this transaction is over");
+    });
+    const { promise: after, resolve } = withResolvers<Transaction>();
+    await withOrganization(database.db, A, async (tx) => resolve(tx));
+    await expect((await after).execute(sql`select 1`)).rejects.toThrow("this transaction is over");
+    await expect((await after).transaction(async () => {})).rejects.toThrow("is over");
+  });
+
   test("what work returns is returned, what it throws is thrown, and then nothing is written", async () => {
     expect(await withOrganization(database.db, A, async () => 42)).toBe(42);
     const agent = newAgent();
@@ -197,3 +217,11 @@ suite("withOrganization and withServiceRole", (database) => {
     >();
   });
 });
+
+function withResolvers<T = void>() {
+  let resolve: (value: T) => void = () => {};
+  const promise = new Promise<T>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}

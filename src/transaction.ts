@@ -1,0 +1,108 @@
+import type { TablesRelationalConfig } from "drizzle-orm";
+import type {
+  PgDatabase,
+  PgQueryResultHKT,
+  PgTransaction,
+  PreparedQueryConfig,
+} from "drizzle-orm/pg-core";
+
+/** What has become of a transaction. */
+interface Life {
+  /** Its work has settled, or its connection was lost. */
+  over: boolean;
+  /** Its connection was lost: the driver's COMMIT or ROLLBACK would reach another transaction, or nobody. */
+  lost: boolean;
+}
+
+/**
+ * `db.transaction`, kept to itself. postgres.js sends what a transaction that is over still says on the
+ * connection it had, into the transaction of whoever has it now: a statement that `Promise.all` left
+ * running after another one failed reads and writes as the next tenant. Here such a statement is
+ * refused. And where the connection is lost, no COMMIT or ROLLBACK follows the work: that would end
+ * another's transaction, or bring down the process.
+ */
+export async function confinedTransaction<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+  T,
+>(db: PgDatabase<HKT, S, R>, work: (tx: PgTransaction<HKT, S, R>) => Promise<T>): Promise<T> {
+  const life: Life = { over: false, lost: false };
+  const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
+    confine(tx, life);
+    try {
+      return await work(tx);
+    } finally {
+      life.over = true;
+      await unlessLost(life);
+    }
+  };
+  try {
+    return await db.transaction(whole);
+  } finally {
+    life.lost ||= !life.over;
+    life.over = true;
+  }
+}
+
+/** Returns at once, or never: the driver goes on only from a connection that is still the transaction's. */
+async function unlessLost(life: Life): Promise<void> {
+  if (life.lost) await new Promise(() => {});
+}
+
+/** Has a transaction, and those nested in it, refuse statements once it is over. */
+function confine<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+>(tx: PgTransaction<HKT, S, R>, life: Life): void {
+  const { session } = tx._;
+  const prepareQuery = session.prepareQuery.bind(session);
+  session.prepareQuery = <Q extends PreparedQueryConfig>(
+    ...query: Parameters<typeof prepareQuery>
+  ) => {
+    const prepared = prepareQuery<Q>(...query);
+    const execute = prepared.execute.bind(prepared);
+    prepared.execute = (...values) => confined(life, () => execute(...values));
+    return prepared;
+  };
+  const transaction = tx.transaction.bind(tx);
+  tx.transaction = (work) =>
+    confined(life, () =>
+      transaction(async (inner) => {
+        confine(inner, life);
+        try {
+          return await work(inner);
+        } finally {
+          await unlessLost(life);
+        }
+      }),
+    );
+}
+
+async function confined<T>(life: Life, run: () => Promise<T>): Promise<T> {
+  if (life.over || life.lost) {
+    throw new Error(
+      life.lost
+        ? "this transaction has lost its connection"
+        : "this transaction is over: await all its statements before the work returns, and send none after",
+    );
+  }
+  try {
+    return await run();
+  } catch (error) {
+    life.lost ||= isConnectionLoss(error);
+    throw error;
+  }
+}
+
+/** The server ends a session with an error of severity FATAL or PANIC; the rest is the driver's and the network's. */
+function isConnectionLoss(error: unknown): boolean {
+  for (let at = error; at instanceof Error; at = at.cause) {
+    const severity: unknown = Reflect.get(at, "severity");
+    if (severity === "FATAL" || severity === "PANIC") return true;
+    const code: unknown = Reflect.get(at, "code");
+    if (/^(CONNECTION_\w+|ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(code))) return true;
+  }
+  return false;
+}
