@@ -1,10 +1,10 @@
 import pc from "picocolors";
 
 /** Colours for stderr and stdout apart: either may be a pipe. NO_COLOR and FORCE_COLOR are respected. */
-const colorsFor = (stream: NodeJS.WriteStream) =>
-  pc.createColors(
-    !process.env["NO_COLOR"] && (Boolean(process.env["FORCE_COLOR"]) || stream.isTTY),
-  );
+function colorsFor({ isTTY }: { isTTY?: boolean }) {
+  const { NO_COLOR, FORCE_COLOR } = process.env;
+  return pc.createColors(!NO_COLOR && (FORCE_COLOR ? true : isTTY === true));
+}
 export const err = colorsFor(process.stderr);
 export const out = colorsFor(process.stdout);
 

@@ -26,7 +26,10 @@ describe("the first minute", () => {
   });
 
   test("the data is on stdout, the progress on stderr, and neither has colours in a pipe", async () => {
-    const { stdout, stderr } = await cli(["demo", "--directory", directory], { NO_COLOR: "" });
+    const { stdout, stderr } = await cli(["demo", "--directory", directory], {
+      NO_COLOR: "",
+      CI: "true",
+    });
     expect(stdout).toMatch(/^AGENT +ORGANIZATION +STATUS/);
     expect(stdout).not.toContain("✔");
     expect(stderr).toContain("✔");
