@@ -23,7 +23,7 @@ export interface Environment extends TestDatabase {
 
 export type Migrator = (url: string) => Promise<void>;
 
-export const ours: Migrator = async (url) => {
+const ours: Migrator = async (url) => {
   const { db, close } = connect(url);
   try {
     await migrate(db);
