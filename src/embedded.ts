@@ -1,5 +1,13 @@
-import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { join } from "node:path";
 import { drizzle } from "drizzle-orm/pglite";
 import { type Connection, schema } from "./database.ts";
 
@@ -23,11 +31,21 @@ export interface EmbeddedConnection extends Connection {
  * @throws {Error} when another process has the directory open, naming it; when PGlite is not installed
  */
 export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<EmbeddedConnection> {
-  const root = resolve(directory);
+  mkdirSync(directory, { recursive: true });
+  const root = realpathSync(directory);
   const unlock = lock(root);
   try {
     const client = await startPglite(root);
     let server: { stop: () => Promise<void> } | undefined;
+    const stop = async () => {
+      try {
+        await server?.stop();
+        await client.close();
+      } finally {
+        unlock();
+      }
+    };
+    let closing: Promise<void> | undefined;
     return {
       db: drizzle(client, { schema }),
       label: `embedded PostgreSQL in ${directory}`,
@@ -42,14 +60,10 @@ export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<Embe
         await listener.start();
         server = listener;
         const url = `postgres://postgres@${listener.getServerConn()}/postgres?sslmode=disable`;
-        writeLock(root, { pid: process.pid, url });
+        writeFileSync(lockFile(root), JSON.stringify({ ...ownLock(), url }));
         return url;
       },
-      async close() {
-        await server?.stop();
-        await client.close();
-        unlock();
-      },
+      close: () => (closing ??= stop()),
     };
   } catch (error) {
     unlock();
@@ -63,8 +77,16 @@ async function startPglite(root: string) {
   const data = join(root, "pgdata");
   // Marks a first start that has not finished: what it left is no database and is made again.
   const unfinished = join(root, "unfinished");
-  if (isFile(unfinished)) rmSync(data, { recursive: true, force: true });
-  else if (isFile(join(data, "PG_VERSION"))) return PGlite.create(data, { extensions: { vector } });
+  if (existsSync(unfinished)) rmSync(data, { recursive: true, force: true });
+  const version = readOptional(join(data, "PG_VERSION"))?.trim();
+  if (version !== undefined) {
+    return PGlite.create(data, { extensions: { vector } }).catch((cause: unknown) => {
+      throw new Error(
+        `${data} does not open: it was made by PostgreSQL ${version}. Use the version of PGlite that made it, or move it away and start anew.`,
+        { cause },
+      );
+    });
+  }
   writeFileSync(unfinished, "");
   const client = await PGlite.create(data, { extensions: { vector } });
   rmSync(unfinished);
@@ -76,10 +98,6 @@ function missing(error: unknown): never {
     "the embedded database needs the optional packages @electric-sql/pglite and @electric-sql/pglite-pgvector: install them, or set DATABASE_URL",
     { cause: error },
   );
-}
-
-function isFile(path: string): boolean {
-  return readOptional(path) !== undefined;
 }
 
 function readOptional(path: string): string | undefined {
@@ -95,57 +113,59 @@ function readOptional(path: string): string | undefined {
 
 interface Lock {
   readonly pid: number;
-  readonly url?: string;
+  /** When the process started, Unix milliseconds: a pid may have had a former life. */
+  readonly started: number;
+  readonly url?: string | undefined;
 }
 
-/** Directories that this process holds: its own pid in a lock may be left from a former life. */
-const held = new Set<string>();
+const ownLock = (): Lock => ({
+  pid: process.pid,
+  started: Math.round(Date.now() - process.uptime() * 1000),
+});
+const lockFile = (root: string, pid = process.pid) => join(root, `lock.${pid}`);
 
 function lock(root: string): () => void {
-  mkdirSync(root, { recursive: true });
-  if (held.has(root)) throw inUse(root, { pid: process.pid });
-  writeLock(root, { pid: process.pid });
+  const file = lockFile(root);
+  const own = ownLock();
+  const mine = readLock(root, process.pid);
+  // Another thread, or another copy of this module.
+  if (mine && Math.abs(mine.started - own.started) < 5000) throw inUse(root, mine);
+  rmSync(file, { force: true });
+  writeFileSync(file, JSON.stringify(own), { flag: "wx" });
   const unlock = () => {
-    held.delete(root);
     process.off("exit", unlock);
-    rmSync(join(root, `lock.${process.pid}`), { force: true });
+    rmSync(file, { force: true });
   };
-  const holder = otherHolder(root);
+  const others = otherLocks(root);
+  const holder = others.find(({ pid }) => isAlive(pid));
   if (holder) {
     unlock();
     throw inUse(root, holder);
   }
-  held.add(root);
+  for (const { pid } of others) rmSync(lockFile(root, pid), { force: true });
   process.once("exit", unlock);
   return unlock;
 }
 
-function writeLock(root: string, content: Lock): void {
-  writeFileSync(join(root, `lock.${content.pid}`), JSON.stringify(content));
+function otherLocks(root: string): Lock[] {
+  return readdirSync(root).flatMap((file) => {
+    const pid = Number(/^lock\.(\d+)$/.exec(file)?.[1] ?? process.pid);
+    return pid === process.pid ? [] : (readLock(root, pid) ?? { pid, started: 0 });
+  });
 }
 
-function otherHolder(root: string): Lock | undefined {
-  for (const file of readdirSync(root)) {
-    const pid = Number(/^lock\.(\d+)$/.exec(file)?.[1]);
-    if (!pid || pid === process.pid) continue;
-    if (isAlive(pid)) return { pid, ...readUrl(join(root, file)) };
-    rmSync(join(root, file), { force: true });
-  }
-  return undefined;
+function readLock(root: string, pid: number): Lock | undefined {
+  const text = readOptional(lockFile(root, pid)) ?? "";
+  const started = /"started":(\d+)/.exec(text)?.[1];
+  return started
+    ? { pid, started: Number(started), url: /"url":"([^"]+)"/.exec(text)?.[1] }
+    : undefined;
 }
 
 /** The address of the server that has a directory open, if one does. */
 export function embeddedServerUrl(directory = EMBEDDED_DIRECTORY): string | undefined {
-  try {
-    return otherHolder(resolve(directory))?.url;
-  } catch {
-    return undefined;
-  }
-}
-
-function readUrl(file: string): { url: string } | undefined {
-  const url = /"url":"([^"]+)"/.exec(readOptional(file) ?? "")?.[1];
-  return url === undefined ? undefined : { url };
+  if (!existsSync(directory)) return undefined;
+  return otherLocks(realpathSync(directory)).find(({ pid, url }) => url && isAlive(pid))?.url;
 }
 
 function isAlive(pid: number): boolean {
@@ -162,7 +182,7 @@ function inUse(root: string, { pid, url }: Lock): Error {
     [
       `${root} is open in process ${pid}, and only one process may have it open.`,
       url ? `It is served: connect to ${url}` : "Wait for it or stop it, then try again.",
-      `If that process has nothing to do with meta-agent-db, delete ${join(root, `lock.${pid}`)}.`,
+      `If that process has nothing to do with meta-agent-db, delete ${lockFile(root, pid)}.`,
     ].join("\n"),
   );
 }

@@ -74,6 +74,7 @@ describe("a wrong command line or setting", () => {
     [["nonsense"], "unknown command 'nonsense'"],
     [["migrate", "--nonsense"], "unknown option '--nonsense'"],
     [["dev", "--port", "http"], "--port takes a number"],
+    [["migrate", "--url", "postgres://h/d", "--directory", "d"], "cannot be used with"],
   ])("%j is a usage error, 64", async (words, said) => {
     const outcome = await cli(words);
     expect(outcome).toMatchObject({ code: 64, stdout: "" });
@@ -97,8 +98,13 @@ describe("a wrong command line or setting", () => {
     },
   );
 
-  test("a malformed --url is named, not repeated", async () => {
-    const outcome = await cli(["migrate", "--url", "s3cret"]);
+  test.each([
+    "s3cret",
+    "postgres://me:p@s3cret@127.0.0.1:1/app",
+    "postgres://me:12/s3cret@127.0.0.1:1/app",
+    "postgres://me:12?s3cret@127.0.0.1:1/app",
+  ])("a malformed --url is named, not repeated: %s", async (url) => {
+    const outcome = await cli(["migrate", "--url", url]);
     expect(outcome).toMatchObject({ code: 1, stdout: "" });
     expect(outcome.stderr).toContain("expected postgres://");
     expect(outcome.stderr).not.toContain("s3cret");

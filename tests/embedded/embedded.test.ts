@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { PGlite } from "@electric-sql/pglite";
 import { sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/pglite";
@@ -57,7 +57,12 @@ test("a database that was closed is there when it is opened again", async () => 
 
 test("a second opening is refused while the first lasts, in this process and in another", async () => {
   const first = await opened();
-  await expect(openEmbedded(directory)).rejects.toThrow(`is open in process ${process.pid}`);
+  const link = `${directory}-link`;
+  symlinkSync(directory, link);
+  for (const name of [directory, link, `${directory}/../${basename(directory)}`]) {
+    await expect(openEmbedded(name)).rejects.toThrow(`is open in process ${process.pid}`);
+  }
+  rmSync(link);
   const other = await inAnotherProcess();
   expect(other).toContain(`is open in process ${process.pid}`);
   expect(locks()).toEqual([`lock.${process.pid}`]);
@@ -81,8 +86,9 @@ test("of many processes that start at once no two have the directory open togeth
 
 test("a lock that a dead process left is no obstacle, nor one of an earlier life of this pid", async () => {
   const { pid = 0 } = await exited();
-  writeFileSync(join(directory, `lock.${pid}`), JSON.stringify({ pid }));
-  writeFileSync(join(directory, `lock.${process.pid}`), JSON.stringify({ pid: process.pid }));
+  for (const dead of [pid, process.pid]) {
+    writeFileSync(join(directory, `lock.${dead}`), JSON.stringify({ pid: dead, started: 1 }));
+  }
   await opened();
   expect(locks()).toEqual([`lock.${process.pid}`]);
 });
@@ -92,6 +98,15 @@ test("a first start that was cut short is made again", async () => {
   const connection = await opened();
   expect((await migrate(connection.db)).applied.length).toBeGreaterThan(0);
   expect(existsSync(join(directory, "unfinished"))).toBe(false);
+});
+
+test("closing twice is closing once, and a data directory of another version says so", async () => {
+  const connection = await opened();
+  await Promise.all([connection.close(), connection.close()]);
+  await connection.close();
+  writeFileSync(join(directory, "pgdata", "PG_VERSION"), "17\n");
+  await expect(openEmbedded(directory)).rejects.toThrow("it was made by PostgreSQL 17");
+  expect(locks()).toEqual([]);
 });
 
 test("it is served to other clients, who find its address", async () => {
