@@ -17,11 +17,17 @@ const url = (...schemes: [string, ...string[]]) => {
   );
 };
 
+/**
+ * Scheme, user, password, hosts and database of a PostgreSQL URL. A password with an `@` or a `/` of its own
+ * does not match: nobody could say where it ends. A list of hosts does: postgres.js takes one.
+ */
+export const POSTGRES_URL =
+  /^(postgres(?:ql)?:\/\/)(?=[^?#])(?:([^:@/?#\s]*)(?::([^@/?#\s]*))?@)?([^@/?#\s]*)(\/[^@?#\s]*)?(?:\?[^#\s]*)?$/;
+
 const postgresUrl = z.stringFormat(
   "postgres_url",
-  // A list of hosts is no URL to URL, yet one to postgres.js: all but the first are left out.
   (text) =>
-    /^postgres(ql)?:\/\/\S+$/.test(text) &&
+    POSTGRES_URL.test(text) &&
     !/%(?![\da-f]{2})/i.test(text) &&
     URL.canParse(text.replace(/,[^@/?]*(?=[/?]|$)/, "")),
   "postgres://user:password@host:5432/database (or postgresql://), special characters of the password percent-encoded",

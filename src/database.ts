@@ -2,13 +2,19 @@ import { type ExtractTablesWithRelations, type TablesRelationalConfig, is, sql }
 import { type PgDatabase, type PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
+import { POSTGRES_URL } from "./config.ts";
 import { databaseError } from "./errors.ts";
 import * as relations from "./relations.ts";
 import * as tables from "./schema/index.ts";
 import { confinedTransaction } from "./transaction.ts";
 
-/** All tables and their relations, for `drizzle(client, { schema })`: `db.query.agentRegistry.findMany({ with: … })`. */
+/**
+ * All tables and their relations, for `drizzle(client, { schema })`: `db.query.agentRegistry.findMany({ with: … })`.
+ * Drizzle carries nested rows as JSON, whose numbers are floats: dollars of more than 15 digits are exact
+ * only in rows that are selected themselves, not in those of a `with`.
+ */
 export const schema = { ...tables, ...relations };
+/** The type of {@link schema}. */
 export type Schema = typeof schema;
 
 /** Drizzle over postgres.js or PGlite, with this package's schema. */
@@ -39,20 +45,20 @@ export function connect(url: string): Connection {
     // postgres.js prepares its own COMMIT. A transaction pooler brings that to a session that does not know
     // it: the transaction is rolled back, and the caller is told that it was committed.
     prepare: false,
-    connection: { application_name: "meta-agent-db" },
+    // The column kinds read dates as ISO writes them, whatever the database is set to.
+    connection: { application_name: "meta-agent-db", DateStyle: "ISO" },
   });
   return { db: drizzle(client, { schema }), label, close: () => client.end() };
 }
 
-/** Scheme, user, hosts and database; the password is optional in the pattern so that none is repeated. */
-const POSTGRES_URL = /^(postgres(?:ql)?:\/\/)(?:([^:@/]*)(?::[^@/]*)?(@))?([^@/?#]+)(\/[^?#]*)?/;
-
 function redactedUrl(url: string): string {
-  const parts = POSTGRES_URL.exec(url)?.slice(1);
-  if (!parts) {
-    throw new TypeError("database URL: expected postgres://user:password@host:5432/database");
+  const [, scheme, user, , hosts = "", database = ""] = POSTGRES_URL.exec(url) ?? [];
+  if (!scheme) {
+    throw new TypeError(
+      "database URL: expected postgres://user:password@host:5432/database, special characters of the password percent-encoded",
+    );
   }
-  return parts.join("");
+  return `${scheme}${user ? `${user}@` : ""}${hosts}${database}`;
 }
 
 /** The rows of `db.execute`, whose shape differs between the drivers. `T` is what the query selects. */
@@ -67,6 +73,7 @@ export function rows<T extends Record<string, unknown>>(result: unknown): T[] {
 /** Verified claims of a caller, as in a JSON Web Token. The organization is a top-level `organization_id` or one in `app_metadata`. */
 export type Claims = Readonly<Record<string, unknown>>;
 
+/** How to act as an organization. */
 export interface TenantOptions {
   /** The database role to act as. Default `authenticated`; `anon` may not read or write any table. */
   readonly role?: "authenticated" | "anon";
@@ -87,9 +94,12 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
  *
  * Not promised: protection from SQL that the same login runs outside of this function.
  *
- * @param organization the organization's uuid, or the caller's verified claims
- * @throws {TypeError} before any SQL: not a uuid, or called inside another transaction (the switch
- * would outlive the inner block)
+ * @param organization the organization's uuid, or the caller's verified claims; claims without an
+ * organization, or with one that is no uuid, see no rows
+ * Inside a transaction of the same database it waits for a connection, on the embedded engine for ever.
+ *
+ * @throws {TypeError} before any SQL: not a uuid, or given a transaction (the switch would outlive the
+ * inner block)
  * @throws {Error} when the login may not act as the role, or row-level security would not apply
  */
 export async function withOrganization<
@@ -124,7 +134,12 @@ export async function withOrganization<
 }
 
 function isPlainObject(value: unknown): boolean {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    [Object.prototype, null].includes(Object.getPrototypeOf(value)) &&
+    !("toJSON" in value)
+  );
 }
 
 /**
@@ -182,10 +197,12 @@ async function actAs<
 function switchRefused(role: string, error: unknown): unknown {
   switch (databaseError(error)?.code ?? "") {
     case "42501":
-      return new Error(
-        `this login may not act as ${role}: as the administrator, run GRANT ${role} TO the login`,
-        { cause: error },
-      );
+      return databaseError(error)?.message.includes("set role")
+        ? new Error(
+            `this login may not act as ${role}: as the administrator, run GRANT ${role} TO the login`,
+            { cause: error },
+          )
+        : error;
     case "22023":
     case "42P01":
       return new Error("this database has not been migrated: run meta-agent-db migrate", {

@@ -43,7 +43,7 @@ export async function loadDemo(db: Database): Promise<DemoResult> {
     // Two loaders at once: the second waits, then finds the demo there.
     await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db demo', 0))`);
     if (await isLoaded(tx)) return false;
-    await refuseOtherRows(tx);
+    await refuseUsedDatabase(tx);
     await insertFleet(tx);
     return true;
   });
@@ -52,9 +52,9 @@ export async function loadDemo(db: Database): Promise<DemoResult> {
   return { loaded, ...(await withServiceRole(db, countRows)) };
 }
 
-async function isLoaded(tx: Transaction): Promise<boolean> {
+async function isLoaded(db: Database): Promise<boolean> {
   const ids = FLEET.map((story) => rowOf(story, "agent").agentId);
-  const agents = await tx
+  const agents = await db
     .select({ id: schema.agentRegistry.id })
     .from(schema.agentRegistry)
     .where(inArray(schema.agentRegistry.id, ids))
@@ -62,16 +62,28 @@ async function isLoaded(tx: Transaction): Promise<boolean> {
   return agents.length > 0;
 }
 
-async function refuseOtherRows(tx: Transaction): Promise<void> {
-  const probes = tables.map(
+/**
+ * Looks before anything is changed whether the demo may use a database, migrated or not.
+ * @throws {Error} when tables of ours hold rows that are not the demo's, naming them
+ */
+export async function refuseUsedDatabase(db: Database): Promise<void> {
+  const present = rows<{ name: string }>(
+    await db.execute(
+      sql`select relname::text as name from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'`,
+    ),
+  );
+  const names = new Set(present.map(({ name }) => name));
+  const ours = tables.filter((table) => names.has(getTableName(table)));
+  if (ours.length === 0 || (names.has("agent_registry") && (await isLoaded(db)))) return;
+  const probes = ours.map(
     (table) => sql`select ${getTableName(table)}::text as name where exists (select from ${table})`,
   );
-  const used = rows<{ name: string }>(await tx.execute(sql.join(probes, sql` union all `)));
+  const used = rows<{ name: string }>(await db.execute(sql.join(probes, sql` union all `)));
   if (used.length === 0) return;
   throw new Error(
     [
       `The demo needs an empty database, but these tables hold rows: ${used.map(({ name }) => name).join(", ")}.`,
-      "Nothing was loaded. Name an empty database, or a new --directory for an embedded one.",
+      "Nothing was changed. Name an empty database, or a new --directory for an embedded one.",
     ].join("\n"),
   );
 }

@@ -50,6 +50,12 @@ const NEXT_STEPS: Readonly<Record<string, string>> = {
   "55P03": "Another session holds a lock: wait for it or end it, then try again.",
   "53300": "The server has no free connection: close some, then try again.",
   "53100": "The server's disk is full: make room, then try again.",
+  "42704": "Leave out of the database URL what the server does not know.",
+  EADDRINUSE: "Another process listens on this port: name another one, --port 0 for any.",
+  EACCES: "Name a directory that this user may write, with --directory.",
+  EROFS: "Name a directory that can be written, with --directory.",
+  EEXIST: "A file is in the way: move it, or name another directory with --directory.",
+  ENOTDIR: "A file is in the way: move it, or name another directory with --directory.",
   ECONNREFUSED: "Start the server, or check host and port of the database URL.",
   ENOTFOUND: "Check the host of the database URL.",
   EAI_AGAIN: "Check the host of the database URL and the network.",
@@ -73,7 +79,8 @@ export function explain(error: unknown): string {
 
 /** PostgreSQL's message, detail and hint; without a hint of its own, ours. */
 export function explainRefusal({ code, message, detail, hint }: DatabaseError): string {
-  return [`${message} (${code})`, detail, hint ?? NEXT_STEPS[code]]
+  const step = message.includes("row-level security") ? undefined : NEXT_STEPS[code];
+  return [`${message} (${code})`, detail, hint ?? step]
     .filter((line) => line !== undefined)
     .join("\n");
 }

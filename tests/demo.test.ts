@@ -22,7 +22,7 @@ suite("loading the demo", (database) => {
     await database.db.insert(schema.agentRegistry).values(agent);
     await database.db.insert(schema.costBudgets).values({ agentId: agent.id });
     await expect(loadDemo(database.db)).rejects.toThrow(
-      /these tables hold rows: agent_registry, cost_budgets\.\nNothing was loaded\./,
+      /these tables hold rows: agent_registry, cost_budgets\.\nNothing was changed\./,
     );
     expect(await database.query("select agent_name from agent_registry")).toHaveLength(1);
     await database.query("delete from agent_registry");

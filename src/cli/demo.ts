@@ -1,6 +1,12 @@
 import { sql } from "drizzle-orm";
 import { type Database, connect, rows } from "../database.ts";
-import { type AgentSummary, fleetSummary, isolationProof, loadDemo } from "../demo.ts";
+import {
+  type AgentSummary,
+  fleetSummary,
+  isolationProof,
+  loadDemo,
+  refuseUsedDatabase,
+} from "../demo.ts";
 import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
 import { migrate } from "../migrate.ts";
 import { out, print, step, table } from "./print.ts";
@@ -13,6 +19,7 @@ export async function demo({ url, directory = EMBEDDED_DIRECTORY }: TargetOption
     ({ label }) => label,
   );
   try {
+    await refuseUsedDatabase(db);
     await step(
       async () => ({ ...(await migrate(db)), ...(await versions(db)) }),
       ({ applied, postgres, vector }) =>

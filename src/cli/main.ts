@@ -1,5 +1,7 @@
 #!/usr/bin/env node
-import { Command } from "commander";
+import { readFileSync } from "node:fs";
+import { Command, Option } from "commander";
+import { z } from "zod";
 import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
 import { explain } from "../errors.ts";
 import { migrate } from "../migrate.ts";
@@ -9,16 +11,29 @@ import { askPassword } from "./password.ts";
 import { err, print, progress } from "./print.ts";
 import { type TargetOptions, openTarget } from "./target.ts";
 
+// The reader of a pipe may have seen enough.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code === "EPIPE") process.exit(0);
+  throw error;
+});
+
+const packageJson = z
+  .object({ version: z.string() })
+  .parse(JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")));
+
 const program = new Command("meta-agent-db")
+  .version(packageJson.version)
   .description("The database of an AI agent fleet: migrate it, try it, serve it.")
   .showHelpAfterError()
   .exitOverride();
 
-const urlOption = ["--url <url>", "a server: postgres://user:password@host:5432/database"] as const;
-const directoryOption = [
-  "--directory <path>",
-  `the embedded database's directory (default: ${EMBEDDED_DIRECTORY})`,
-] as const;
+const urlOption = (description = "a server: postgres://user:password@host:5432/database") =>
+  new Option("--url <url>", description).conflicts("directory");
+const directoryOption = () =>
+  new Option(
+    "--directory <path>",
+    `the embedded database's directory (default: ${EMBEDDED_DIRECTORY})`,
+  );
 
 program
   .command("migrate")
@@ -26,8 +41,8 @@ program
   .description(
     "Brings a database to the newest migration, all of it or nothing. Target: --url, else --directory, else MIGRATION_DATABASE_URL, else DATABASE_URL, else the embedded directory.",
   )
-  .option(...urlOption)
-  .option(...directoryOption)
+  .addOption(urlOption())
+  .addOption(directoryOption())
   .addHelpText("after", "\nExample:\n  MIGRATION_DATABASE_URL=postgres://… meta-agent-db migrate")
   .action(async (options: TargetOptions) => {
     const { db, label, close } = await openTarget(options);
@@ -47,8 +62,8 @@ program
     "Prints the statements that make the two logins of a deployment, one for the application and one for backend jobs, or makes them with --apply. Passwords come from META_AGENT_APP_PASSWORD and META_AGENT_BACKEND_PASSWORD, or from a prompt.",
   )
   .option("--apply", "make them, or set the passwords of those that exist")
-  .option(...urlOption)
-  .option(...directoryOption)
+  .addOption(urlOption())
+  .addOption(directoryOption())
   .addHelpText("after", "\nExample:\n  meta-agent-db roles --apply --url postgres://admin@host/app")
   .action(async ({ apply, ...target }: TargetOptions & { apply?: true }) => {
     if (!apply) {
@@ -77,8 +92,8 @@ program
   .description(
     "Makes an embedded database, migrates it, loads a fleet of agents of two organizations, and shows it. A second run finds it there.",
   )
-  .option("--url <url>", "a server instead, only if its tables are empty")
-  .option(...directoryOption)
+  .addOption(urlOption("a server instead, only if its tables are empty"))
+  .addOption(directoryOption())
   .addHelpText("after", "\nExample:\n  meta-agent-db demo")
   .action(demo);
 
@@ -89,7 +104,7 @@ program
     "Serves the embedded database on the loopback address until Ctrl-C, migrated. All clients share one session of it.",
   )
   .option("--port <number>", "port to listen on, 0 for any free one", "54329")
-  .option(...directoryOption)
+  .addOption(directoryOption())
   .addHelpText("after", "\nExample:\n  meta-agent-db dev --port 54329")
   .action(async ({ port, directory }: { port: string; directory?: string }) => {
     if (!/^\d{1,5}$/.test(port) || Number(port) > 65_535) {
@@ -98,10 +113,15 @@ program
     const { close, db, serve, label } = await openEmbedded(directory);
     const stop = () => void close().then(() => process.exit(0));
     process.once("SIGINT", stop).once("SIGTERM", stop);
-    await migrate(db);
-    const address = await serve(Number(port));
-    progress(`${label}, served until Ctrl-C at`);
-    print(address);
+    try {
+      await migrate(db);
+      const address = await serve(Number(port));
+      progress(`${label}, served until Ctrl-C at`);
+      print(address);
+    } catch (error) {
+      await close();
+      throw error;
+    }
   });
 
 try {

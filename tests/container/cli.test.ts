@@ -62,13 +62,18 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     expect((await cli(["demo", "--url", database.url])).stderr).toContain("demo fleet found");
   });
 
-  test("demo refuses a database that others use", async () => {
+  test("demo refuses a database that others use, before it migrates it", async () => {
     const used = await openMigrated();
     await used.query(
       "insert into agent_registry (agent_name, display_name, category) values ('a', 'A', 'sales')",
     );
+    await used.query("delete from drizzle.__meta_agent_migrations where id = 11");
     const { code, stderr } = await cli(["demo", "--url", used.url]);
+    const [journal] = await used.query<{ count: number }>(
+      "select count(*)::int as count from drizzle.__meta_agent_migrations",
+    );
     await used.close();
+    expect(journal?.count).toBe(10);
     expect(code).toBe(1);
     expect(stderr).toContain("these tables hold rows: agent_registry");
   });
