@@ -66,7 +66,7 @@ export async function migrate(
   { onApply, folder }: MigrateOptions = {},
 ): Promise<MigrateResult> {
   const migrations = readMigrations(folder);
-  return db.transaction(async (tx) => {
+  const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
     await tx.execute(
       sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db migrate', 0))`,
     );
@@ -77,7 +77,9 @@ export async function migrate(
       await apply(tx, migration);
     }
     return { applied: pending.map(({ name }) => name) };
-  });
+  };
+  // Whatever the server's default: a snapshot older than the lock would not see what the last one did.
+  return db.transaction(migrateAll, { isolationLevel: "read committed" });
 }
 
 const journal = sql`${sql.identifier(JOURNAL.schema)}.${sql.identifier(JOURNAL.table)}`;

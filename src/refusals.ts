@@ -16,7 +16,8 @@ const tables = new Map<string, PgTable>(
 /**
  * The refusal of a row by PostgreSQL, as the `ZodError` that a validator would have thrown: its issue
  * names the column as TypeScript does and the rule in words; `params` hold SQLSTATE, table and
- * constraint. Whatever else it is given comes back untouched.
+ * constraint. Whatever else it is given comes back untouched, a malformed value too: PostgreSQL does not
+ * say whose it was. Row-level security is recognized on servers that speak English.
  */
 export function fromDatabaseError(error: unknown): unknown {
   const refusal = databaseError(error);
@@ -43,18 +44,10 @@ interface Explanation {
 }
 
 function explained(refusal: DatabaseError): Explanation | undefined {
-  const { code, message } = refusal;
-  switch (code) {
-    case "42501":
-      return hiddenRow(/row-level security policy(?: .+)? for table "(\w+)"/.exec(message)?.[1]);
-    case "22P02":
-    case "22003":
-    case "22007":
-    case "22008":
-      return { path: [], message };
-    default:
-      return ofTable(refusal);
-  }
+  if (refusal.code !== "42501") return ofTable(refusal);
+  return hiddenRow(
+    /row-level security policy(?: .+)? for table "(\w+)"/.exec(refusal.message)?.[1],
+  );
 }
 
 function ofTable(refusal: DatabaseError): Explanation | undefined {
@@ -131,9 +124,15 @@ function danglingReference(
   if (!broken) return undefined;
   const { columns, foreignTable } = broken.reference();
   const keys = columns.map(({ name }) => keyOf(table, name));
-  return message.startsWith("update or delete")
-    ? { path: ["id"], message: `still referred to by ${getTableName(table)}: ${keys.join(", ")}` }
-    : { path: keys, message: `no row of ${getTableName(foreignTable)} has this id` };
+  if (message.startsWith("update or delete")) {
+    return {
+      path: ["id"],
+      message: `still referred to by ${getTableName(table)}: ${keys.join(", ")}`,
+    };
+  }
+  return message.startsWith("insert or update")
+    ? { path: keys, message: `no row of ${getTableName(foreignTable)} has this id` }
+    : { path: keys, message }; // a server that speaks another language
 }
 
 /** The error that tenants meet first: says what may be wrong, for the database does not. */

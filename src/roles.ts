@@ -26,7 +26,7 @@ export function loginStatements(): string[] {
  * type lives outside of public, their search_path in this database is set to find it.
  *
  * @throws {Error} when a login exists that could look past row-level security: a superuser, one with
- * BYPASSRLS, the owner of a table, or a member of further roles
+ * BYPASSRLS or the like, the owner of anything, or a member of further roles
  */
 export async function createLogins(
   db: Database,
@@ -48,7 +48,9 @@ export async function createLogins(
         sql.raw(`DO $$ BEGIN
           EXECUTE format('${existing ? "ALTER" : "CREATE"} ROLE ${name} LOGIN NOINHERIT PASSWORD %L',
             current_setting('meta_agent.verifier'));
-          GRANT ${memberOf.join(", ")} TO ${name};
+          -- From 16 on a membership has its own INHERIT, and an older one may have it on.
+          EXECUTE 'GRANT ${memberOf.join(", ")} TO ${name}' || CASE
+            WHEN current_setting('server_version_num')::int >= 160000 THEN ' WITH INHERIT FALSE, SET TRUE' ELSE '' END;
         END $$`),
       );
       await tx.execute(sql.raw(reachVector(name)));
@@ -71,7 +73,15 @@ function whyUnsafe(name: string, memberOf: readonly string[]) {
     select case
       when rolsuper then 'is a superuser'
       when rolbypassrls then 'has BYPASSRLS'
-      when exists (select from pg_class where relowner = role.oid and relkind = 'r') then 'owns tables'
+      when rolcreaterole then 'has CREATEROLE'
+      when rolcreatedb then 'has CREATEDB'
+      when rolreplication then 'has REPLICATION'
+      when exists (
+        select from pg_shdepend where refclassid = 'pg_authid'::regclass and refobjid = role.oid and deptype = 'o'
+      ) then 'owns objects'
+      when exists (
+        select from pg_auth_members where member = role.oid and admin_option
+      ) then 'may pass on its memberships'
       else (
         select 'is also a member of ' || string_agg(parent.rolname, ', ' order by parent.rolname)
         from pg_auth_members as member join pg_roles as parent on parent.oid = member.roleid

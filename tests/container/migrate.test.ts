@@ -5,8 +5,9 @@ import { vector } from "@electric-sql/pglite-pgvector";
 import { drizzle } from "drizzle-orm/pglite";
 import { getContainerRuntimeClient } from "testcontainers";
 import { describe, expect, inject, test } from "vitest";
-import { connect, schema } from "../../src/database.ts";
+import { connect, schema, withOrganization } from "../../src/database.ts";
 import { migrate, readMigrations } from "../../src/migrate.ts";
+import { agentRegistry } from "../../src/schema/index.ts";
 import { catalog } from "../catalog.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 
@@ -36,6 +37,26 @@ describe.skipIf(inject("server") === "")("migrations on a server", () => {
         "select count(*)::int as count from drizzle.__meta_agent_migrations",
       );
       expect(journal?.count).toBe(names.length);
+    });
+  });
+
+  test("four migrators at once, whatever isolation the server defaults to", async () => {
+    await withDatabase(openEmpty(), async ({ query, url }) => {
+      const name = new URL(url).pathname.slice(1);
+      await query(`alter database ${name} set default_transaction_isolation = 'serializable'`);
+      const connections = Array.from({ length: 4 }, () => connect(url));
+      const results = await Promise.all(connections.map(({ db }) => migrate(db)));
+      await Promise.all(connections.map(({ close }) => close()));
+      expect(results.flatMap(({ applied }) => applied).toSorted()).toEqual(names);
+    });
+  });
+
+  test("where PUBLIC may not look into schema public, the two roles still may", async () => {
+    await withDatabase(openEmpty(), async ({ db, query }) => {
+      await query("revoke all on schema public from public");
+      await migrate(db);
+      const organization = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
+      expect(await withOrganization(db, organization, (tx) => tx.$count(agentRegistry))).toBe(0);
     });
   });
 

@@ -80,6 +80,15 @@ describe.skipIf(inject("server") === "")("the logins of a deployment", () => {
     });
   });
 
+  test("a membership that was inherited no longer is", async () => {
+    await database.query("create role meta_agent_app login inherit");
+    await database.query("grant authenticated to meta_agent_app with inherit true");
+    await createLogins(database.db, PASSWORDS);
+    await as("application", async (db) => {
+      expect(await refusal(db.select().from(agentRegistry).execute())).toBe("42501");
+    });
+  });
+
   test("making them again sets the passwords and changes nothing else", async () => {
     await createLogins(database.db, { application: "first password", backend: "first password" });
     await createLogins(database.db, PASSWORDS);
@@ -96,6 +105,9 @@ describe.skipIf(inject("server") === "")("the logins of a deployment", () => {
 
   test.each([
     ["is a superuser", "alter role meta_agent_app superuser"],
+    ["has CREATEROLE", "alter role meta_agent_app createrole"],
+    ["owns objects", "create schema theirs authorization meta_agent_app"],
+    ["may pass on its memberships", "grant authenticated to meta_agent_app with admin option"],
     ["has BYPASSRLS", "alter role meta_agent_app bypassrls"],
     ["is also a member of service_role", "grant service_role to meta_agent_app"],
   ])("a login that %s is refused, and nothing is changed", async (why, statement) => {
@@ -108,6 +120,7 @@ describe.skipIf(inject("server") === "")("the logins of a deployment", () => {
       "select from pg_roles where rolname = 'meta_agent_backend'",
     );
     expect(backend).toBeUndefined();
+    await database.query("drop schema if exists theirs");
   });
 
   test("the logins find the vector type wherever it lives", async () => {
