@@ -57,6 +57,14 @@ DECLARE
   writable text;
   policy record;
 BEGIN
+  IF EXISTS (
+    SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.conrelid = target AND (
+      cardinality(c.conkey) > 1 OR NOT EXISTS (
+        SELECT FROM pg_attribute AS a WHERE a.attrelid = c.confrelid AND a.attname = 'organization_id'))
+  ) THEN
+    RAISE EXCEPTION 'isolate(%): each foreign key must be one column and name a table with organization_id', table_name;
+  END IF;
+
   -- A policy that reads its own table recurses; this helper answers yes or no instead, and only about
   -- the caller's own organization.
   IF refers_to_itself THEN
@@ -645,7 +653,7 @@ CREATE TABLE public.canary_deployments (
     rollback_reason text,
     organization_id uuid DEFAULT meta_agent.current_organization_id(),
     CONSTRAINT canary_deployments_completed_at_check CHECK (isfinite(completed_at)),
-    CONSTRAINT canary_deployments_current_stage_check CHECK ((current_stage >= 0)),
+    CONSTRAINT canary_deployments_current_stage_check CHECK ((current_stage >= 1)),
     CONSTRAINT canary_deployments_prompts_check CHECK ((current_prompt_id <> canary_prompt_id)),
     CONSTRAINT canary_deployments_rollback_on_error_rate_check CHECK (((rollback_on_error_rate >= (0)::numeric) AND (rollback_on_error_rate <= (1)::numeric))),
     CONSTRAINT canary_deployments_rollback_on_latency_increase_check CHECK (((rollback_on_latency_increase >= (0)::numeric) AND (rollback_on_latency_increase <= (1000)::numeric))),
@@ -658,7 +666,7 @@ CREATE TABLE public.canary_deployments (
 
 COMMENT ON TABLE public.canary_deployments IS 'A gradual rollout of a prompt version, rolled back when it does worse than the current one.';
 
-COMMENT ON COLUMN public.canary_deployments.current_stage IS 'Count.';
+COMMENT ON COLUMN public.canary_deployments.current_stage IS 'Position, from 1.';
 
 COMMENT ON COLUMN public.canary_deployments.rollback_on_error_rate IS 'Ratio, 0 to 1. NULL: never for this reason.';
 

@@ -58,7 +58,7 @@ BEGIN
   END IF;
 
   SELECT extversion INTO vector_version FROM pg_extension WHERE extname = 'vector';
-  IF string_to_array(vector_version, '.')::int[] < ARRAY[0, 8] THEN
+  IF string_to_array(substring(vector_version FROM '^\d+\.\d+'), '.')::int[] < ARRAY[0, 8] THEN
     RAISE EXCEPTION 'meta-agent-db needs pgvector 0.8 or newer, this database has %', vector_version
       USING ERRCODE = 'feature_not_supported',
         HINT = 'Run ALTER EXTENSION vector UPDATE; (after updating pgvector on the server), then migrate again.';
@@ -70,6 +70,21 @@ BEGIN
         HINT = format('Run ALTER DATABASE %I SET search_path = "$user", public, %s; then migrate again.', current_database(),
           (SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'vector'));
   END IF;
+END $$;
+--> statement-breakpoint
+-- Where PUBLIC has lost its right to look into the schemas, the two roles still need it.
+DO $$
+DECLARE
+  role_name text;
+  home text;
+BEGIN
+  FOREACH role_name IN ARRAY ARRAY['authenticated', 'service_role'] LOOP
+    FOREACH home IN ARRAY ARRAY['public', (SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector')] LOOP
+      IF NOT has_schema_privilege(role_name, home, 'USAGE') THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', home, role_name);
+      END IF;
+    END LOOP;
+  END LOOP;
 END $$;
 --> statement-breakpoint
 -- Which login applied a migration, and when. The migrators create the journal itself, with whatever the

@@ -47,7 +47,7 @@ CREATE TABLE "canary_deployments" (
 	"rolled_back_at" timestamp with time zone,
 	"rollback_reason" text,
 	"organization_id" uuid DEFAULT meta_agent.current_organization_id(),
-	CONSTRAINT "canary_deployments_current_stage_check" CHECK ("canary_deployments"."current_stage" >= 0),
+	CONSTRAINT "canary_deployments_current_stage_check" CHECK ("canary_deployments"."current_stage" >= 1),
 	CONSTRAINT "canary_deployments_stages_check" CHECK (jsonb_typeof("canary_deployments"."stages") = 'array' AND "canary_deployments"."stages" <> '[]'),
 	CONSTRAINT "canary_deployments_rollback_on_error_rate_check" CHECK ("canary_deployments"."rollback_on_error_rate" BETWEEN 0 AND 1),
 	CONSTRAINT "canary_deployments_rollback_on_latency_increase_check" CHECK ("canary_deployments"."rollback_on_latency_increase" BETWEEN 0 AND 1000),

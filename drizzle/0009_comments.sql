@@ -91,7 +91,7 @@ END $$;
 --> statement-breakpoint
 DO $$ BEGIN
   COMMENT ON TABLE canary_deployments IS 'A gradual rollout of a prompt version, rolled back when it does worse than the current one.';
-  COMMENT ON COLUMN canary_deployments.current_stage IS 'Count.';
+  COMMENT ON COLUMN canary_deployments.current_stage IS 'Position, from 1.';
   COMMENT ON COLUMN canary_deployments.rollback_on_error_rate IS 'Ratio, 0 to 1. NULL: never for this reason.';
   COMMENT ON COLUMN canary_deployments.rollback_on_latency_increase IS 'Relative increase, 0 to 1000. NULL: never for this reason.';
   COMMENT ON COLUMN canary_deployments.rollback_on_quality_decrease IS 'Ratio, 0 to 1. NULL: never for this reason.';

@@ -26,6 +26,14 @@ DECLARE
   writable text;
   policy record;
 BEGIN
+  IF EXISTS (
+    SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.conrelid = target AND (
+      cardinality(c.conkey) > 1 OR NOT EXISTS (
+        SELECT FROM pg_attribute AS a WHERE a.attrelid = c.confrelid AND a.attname = 'organization_id'))
+  ) THEN
+    RAISE EXCEPTION 'isolate(%): each foreign key must be one column and name a table with organization_id', table_name;
+  END IF;
+
   -- A policy that reads its own table recurses; this helper answers yes or no instead, and only about
   -- the caller's own organization.
   IF refers_to_itself THEN

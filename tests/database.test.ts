@@ -145,6 +145,49 @@ suite("the database keeps its own rules", (database) => {
     });
   });
 
+  test("dollars are exact, but for nested rows of relational queries, which are rounded", async () => {
+    const cost = "123456789.123456789012345678";
+    const agent = newAgent();
+    await withOrganization(database.db, ORGANIZATION, async (tx) => {
+      await tx.insert(agentRegistry).values(agent);
+      await tx
+        .insert(agentExecutionLogs)
+        .values(newExecutionLog({ agentId: agent.id, estimatedCostUsd: cost }));
+      const [log] = await tx
+        .select()
+        .from(agentExecutionLogs)
+        .where(eq(agentExecutionLogs.agentId, agent.id));
+      expect(log?.estimatedCostUsd).toBe(cost);
+      const found = await tx.query.agentRegistry.findFirst({
+        where: eq(agentRegistry.id, agent.id),
+        with: { executionLogs: true },
+      });
+      expect(Number(found?.executionLogs[0]?.estimatedCostUsd)).toBeCloseTo(Number(cost), 6);
+    });
+  });
+
+  test("an upsert of a prompt names its target", async () => {
+    const agent = newAgent();
+    const prompt = newPrompt({ agentId: agent.id });
+    await withOrganization(database.db, ORGANIZATION, async (tx) => {
+      await tx.insert(agentRegistry).values(agent);
+      await tx.insert(agentPrompts).values(prompt);
+      await tx
+        .insert(agentPrompts)
+        .values(newPrompt({ agentId: agent.id, version: prompt.version }))
+        .onConflictDoNothing({ target: [agentPrompts.agentId, agentPrompts.version] });
+      expect(await tx.$count(agentPrompts, eq(agentPrompts.agentId, agent.id))).toBe(1);
+      await expect(
+        tx.transaction((inner) =>
+          inner
+            .insert(agentPrompts)
+            .values(newPrompt({ agentId: agent.id }))
+            .onConflictDoNothing(),
+        ),
+      ).rejects.toSatisfy((error) => databaseError(error)?.code === "55000");
+    });
+  });
+
   test("a backend's row without an organization is the platform's, and no tenant sees it", async () => {
     const agent = newAgent();
     const [stored] = await withServiceRole(database.db, (tx) =>
@@ -155,6 +198,29 @@ suite("the database keeps its own rules", (database) => {
       tx.select().from(agentRegistry).where(eq(agentRegistry.id, agent.id)),
     );
     expect(seen).toEqual([]);
+  });
+
+  test("instants are read as they were written, in old time zones and far years too", async () => {
+    const instants = [
+      "0001-01-01T00:00:00.000Z",
+      "0049-06-01T12:00:00.001Z",
+      "1850-01-01T00:00:00.999Z",
+      "9999-12-31T23:59:59.999Z",
+    ].map((text) => new Date(text));
+    await withOrganization(database.db, ORGANIZATION, async (tx) => {
+      for (const zone of ["UTC", "Europe/Amsterdam", "America/St_Johns", "Asia/Kathmandu"]) {
+        await tx.execute(sql.raw(`set local time zone '${zone}'`));
+        for (const createdAt of instants) {
+          const [agent] = await tx
+            .insert(agentRegistry)
+            .values(newAgent({ createdAt }))
+            .returning();
+          expect(agent?.createdAt, zone).toEqual(createdAt);
+        }
+      }
+      await tx.execute(sql`set local datestyle = 'SQL, DMY'`);
+      await expect(tx.select().from(agentRegistry)).rejects.toThrow("as DateStyle ISO writes it");
+    });
   });
 
   test("log keys are time-ordered version 7 uuids", async () => {

@@ -44,11 +44,15 @@ export const evaluationReports = tenantTable(
     evaluationPeriodStart: day("evaluation_period_start").notNull(),
     /** Inclusive. */
     evaluationPeriodEnd: day("evaluation_period_end").notNull(),
-    /** Percent, 0 to 100, as are the other scores. */
+    /** Percent, 0 to 100. */
     overallScore: percent("overall_score"),
+    /** Percent, 0 to 100. */
     reliabilityScore: percent("reliability_score"),
+    /** Percent, 0 to 100. */
     efficiencyScore: percent("efficiency_score"),
+    /** Percent, 0 to 100. */
     costEfficiencyScore: percent("cost_efficiency_score"),
+    /** Percent, 0 to 100. */
     qualityScore: percent("quality_score"),
     strengths: textList("strengths"),
     weaknesses: textList("weaknesses"),

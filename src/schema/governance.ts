@@ -80,7 +80,8 @@ export type FewShotExample = z.infer<typeof fewShotExample>;
 
 /**
  * One version of an agent's prompt with all that a run needs. At most one is active and at most one
- * is the baseline (exclusion constraints, so that one UPDATE may promote). The treatment of a test or
+ * is the baseline (exclusion constraints, so that one UPDATE may promote; `onConflictDoNothing` therefore
+ * needs its `target`). The treatment of a test or
  * canary is not `is_active`.
  */
 export const agentPrompts = tenantTable(

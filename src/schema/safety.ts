@@ -14,6 +14,7 @@ import {
   jsonNonEmptyArray,
   jsonObject,
   percent,
+  position,
   ratio,
   relativeIncrease,
   tenantTable,
@@ -91,7 +92,7 @@ export const canaryDeployments = tenantTable(
     currentPromptId: uuid("current_prompt_id").notNull(),
     canaryPromptId: uuid("canary_prompt_id").notNull(),
     /** Position in `stages`, the first is 1. */
-    currentStage: count("current_stage").notNull().default(1),
+    currentStage: position("current_stage").notNull().default(1),
     stages: jsonNonEmptyArray("stages", canaryStage).notNull(),
     /** Ratio, 0 to 1. NULL: never for this reason. */
     rollbackOnErrorRate: ratio("rollback_on_error_rate").default(sql`0.10`),

@@ -1,4 +1,5 @@
 import {
+  type BuildColumns,
   type BuildExtraConfigColumns,
   type SQL,
   getTableColumns,
@@ -11,6 +12,7 @@ import {
   type PgColumnBuilderBase,
   type PgTable,
   type PgTableExtraConfigValue,
+  type PgTableWithColumns,
   check,
   customType,
   date,
@@ -135,7 +137,10 @@ export const relativeIncrease = (name: string) =>
 export const temperature = (name: string) =>
   decimal(name, range("Sampling temperature, 0 to 2", 0, 2));
 
-/** US dollars, an exact decimal string, 0 to 1e12; never a float. */
+/**
+ * US dollars, an exact decimal string, 0 to 1e12; never a float. But Drizzle carries the rows of a nested
+ * `with` as JSON: there more than 15 digits are rounded.
+ */
 export const usd = (name: string) =>
   ruled(numeric(name), range("US dollars", 0, 1_000_000_000_000));
 
@@ -154,6 +159,10 @@ export const minutes = (name: string) => whole(name, "Minutes");
 
 /** Tokens of a language model, not negative. */
 export const tokens = (name: string) => whole(name, "Tokens");
+
+/** A place in a list; the first is 1. */
+export const position = (columnName: string) =>
+  ruled(integer(columnName), range("Position, from 1", 1));
 
 /** How many, not negative. */
 export const count = (name: string) => whole(name, "Count");
@@ -186,15 +195,25 @@ export const timestamptz = (columnName: string) =>
   );
 
 const INSTANT =
-  /^(\d{4,}-\d\d-\d\d)[ T](\d\d:\d\d:\d\d(?:\.\d+)?)([+-]\d\d)(?::(\d\d))?(?::(\d\d))?$/;
+  /^(\d{4,})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(\.\d+)?([+-]\d\d)(?::(\d\d))?(?::(\d\d))?( BC)?$/;
 
 /** `2026-01-31 12:00:00.5+01`, or the same in a JSON document with a T. */
 function parseInstant(written: string): Date {
-  const [, onDay, at, hour, minute = "0", second = "0"] = INSTANT.exec(written) ?? [];
-  if (!onDay || !hour) return new Date(written);
-  const offset = Math.abs(Number(hour)) * 3600 + Number(minute) * 60 + Number(second);
-  const east = hour.startsWith("-") ? -1 : 1;
-  return new Date(Date.parse(`${onDay}T${at}Z`) - east * offset * 1000);
+  const parts = INSTANT.exec(written);
+  if (!parts) {
+    throw new TypeError(`expected an instant as DateStyle ISO writes it, got ${written}`);
+  }
+  const [year = 0, month = 0, dayOfMonth = 0, hour = 0, minute = 0, second = 0, fraction = 0] =
+    parts.slice(1, 8).map((part) => Number(part ?? 0));
+  const [offsetHour = 0, offsetMinute = 0, offsetSecond = 0] = parts
+    .slice(8, 11)
+    .map((part) => Math.abs(Number(part ?? 0)));
+  const offset = (offsetHour * 60 + offsetMinute) * 60 + offsetSecond;
+  const east = parts[8]?.startsWith("-") ? -1 : 1;
+  const instant = new Date(0);
+  instant.setUTCFullYear(parts[11] ? 1 - year : year, month - 1, dayOfMonth);
+  instant.setUTCHours(hour, minute, second - east * offset, Math.floor(fraction * 1000 + 1e-6));
+  return instant;
 }
 
 /** A calendar day, `YYYY-MM-DD`; a `Date` would shift it in some time zones. Never infinity. */
@@ -267,12 +286,25 @@ type Extra<Name extends string, C extends Columns> = (
   columns: BuildExtraConfigColumns<Name, C, "pg">,
 ) => PgTableExtraConfigValue[];
 
+/** A table with these columns, spelled so that their doc comments show where it is used. */
+export type OwnedTable<Name extends string, C extends Columns> = Omit<
+  PgTableWithColumns<{
+    name: Name;
+    schema: undefined;
+    columns: BuildColumns<Name, { id: ReturnType<typeof id> } & C, "pg">;
+    dialect: "pg";
+  }>,
+  "enableRLS"
+>;
+
+type Tenant<C extends Columns> = C & { organizationId: ReturnType<typeof organizationId> };
+
 /** A table with the key `id`, one CHECK for each column that has a rule, and row-level security on. */
 export function ownedTable<Name extends string, C extends Columns>(
   tableName: Name,
   columns: C,
   extra: Extra<Name, { id: ReturnType<typeof id> } & C>,
-) {
+): OwnedTable<Name, C> {
   const builders = { id: id(), ...columns };
   const table = pgTable(tableName, builders, (t): PgTableExtraConfigValue[] => [
     ...columnChecks(table),
@@ -289,11 +321,8 @@ export function ownedTable<Name extends string, C extends Columns>(
 export function tenantTable<Name extends string, C extends Columns>(
   tableName: Name,
   columns: C,
-  extra: Extra<
-    Name,
-    { id: ReturnType<typeof id> } & C & { organizationId: ReturnType<typeof organizationId> }
-  >,
-) {
+  extra: Extra<Name, { id: ReturnType<typeof id> } & Tenant<C>>,
+): OwnedTable<Name, Tenant<C>> {
   return ownedTable(tableName, { ...columns, organizationId: organizationId() }, extra);
 }
 

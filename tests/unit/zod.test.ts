@@ -1,0 +1,273 @@
+import { randomUUID } from "node:crypto";
+import { getTableColumns, getTableName, is } from "drizzle-orm";
+import { PgTable, type PgUpdateSetSource } from "drizzle-orm/pg-core";
+import { describe, expect, expectTypeOf, test } from "vitest";
+import { z } from "zod";
+import * as schema from "../../src/schema/index.ts";
+import { newSla } from "../../src/testing.ts";
+import * as zod from "../../src/zod.ts";
+import { oneOfEach } from "../rows.ts";
+
+/** What the validators of a table are called after: `selectAgentSchema`. */
+const NAMES = {
+  agentRegistry: "Agent",
+  agentPrompts: "AgentPrompt",
+  agentExecutionLogs: "AgentExecutionLog",
+  agentPerformanceMetrics: "AgentPerformanceMetric",
+  agentHealthRealtime: "AgentHealth",
+  circuitBreakerState: "CircuitBreaker",
+  evaluationReports: "EvaluationReport",
+  improvementProposals: "ImprovementProposal",
+  abTests: "AbTest",
+  shadowTests: "ShadowTest",
+  canaryDeployments: "CanaryDeployment",
+  alertHistory: "Alert",
+  learningLog: "Learning",
+  promptLibrary: "PromptComponent",
+  promptLibraryUsage: "PromptLibraryUse",
+  agentSlas: "AgentSla",
+  slaCompliance: "SlaCompliance",
+  costBudgets: "CostBudget",
+  modelRoutingRules: "ModelRoutingRule",
+  agentDependencies: "AgentDependency",
+  executionEmbeddings: "ExecutionEmbedding",
+} as const;
+
+type Tables = typeof schema;
+type Table = keyof Tables;
+type Kind = "select" | "insert" | "update";
+type Schema<T extends Table, K extends Kind> = (typeof zod)[`${K}${(typeof NAMES)[T]}Schema`];
+type Inputs<K extends Kind> = { [T in Table]: z.input<Schema<T, K>> };
+type Outputs<K extends Kind> = { [T in Table]: z.output<Schema<T, K>> };
+
+const validators = new Map<string, unknown>(Object.entries(zod));
+const names = new Map<string, string>(Object.entries(NAMES));
+
+function validatorOf(kind: Kind, table: string): z.ZodObject {
+  const name = `${kind}${names.get(table)}Schema`;
+  const validator = validators.get(name);
+  if (validator instanceof z.ZodObject) return validator;
+  throw new Error(`${name} is no validator`);
+}
+
+const cases = Object.entries(schema)
+  .filter(([, value]) => is(value, PgTable))
+  .map(([key, table]) => ({
+    key,
+    table,
+    columns: Object.keys(getTableColumns(table)),
+    select: validatorOf("select", key),
+    insert: validatorOf("insert", key),
+    update: validatorOf("update", key),
+  }));
+
+describe("types", () => {
+  test("of a selected row are Drizzle's", () => {
+    type Rows = { [T in Table]: Tables[T]["$inferSelect"] };
+    expectTypeOf<Outputs<"select">>().toEqualTypeOf<Rows>();
+    expectTypeOf<Inputs<"select">>().toEqualTypeOf<Rows>();
+  });
+
+  test("of a new row are Drizzle's: what may be left out stays optional", () => {
+    type Rows = { [T in Table]: Tables[T]["$inferInsert"] };
+    expectTypeOf<Outputs<"insert">>().toEqualTypeOf<Rows>();
+    expectTypeOf<Inputs<"insert">>().toEqualTypeOf<Rows>();
+  });
+
+  test("of a change are Drizzle's, all optional, without id and organization", () => {
+    type Changeable<T extends Table> = Omit<Tables[T]["$inferInsert"], "id" | "organizationId">;
+    type Rows = {
+      [T in Table]: { [Key in keyof Changeable<T>]?: Changeable<T>[Key] | undefined };
+    };
+    expectTypeOf<Outputs<"update">>().toEqualTypeOf<Rows>();
+    expectTypeOf<Inputs<"update">>().toEqualTypeOf<Rows>();
+    type Changes = { [T in Table]: PgUpdateSetSource<Tables[T]> };
+    expectTypeOf<Outputs<"update">>().toExtend<Changes>();
+  });
+});
+
+describe("validators", () => {
+  test("are exported for every table, three each, and no others", () => {
+    const exported = [...validators].filter(([, value]) => value instanceof z.ZodObject);
+    const expected = cases.flatMap(({ key }) =>
+      ["select", "insert", "update"].map((kind) => `${kind}${names.get(key)}Schema`),
+    );
+    expect(exported.map(([name]) => name).toSorted()).toEqual(expected.toSorted());
+  });
+
+  test.each(cases)("of $key have its columns", ({ columns, select, insert, update }) => {
+    expect(Object.keys(select.shape)).toEqual(columns);
+    expect(Object.keys(insert.shape)).toEqual(columns);
+    const changeable = columns.filter((key) => key !== "id" && key !== "organizationId");
+    expect(Object.keys(update.shape)).toEqual(changeable);
+  });
+
+  test.each(cases)("of $key refuse keys that are no column", ({ select, insert, update }) => {
+    for (const validator of [select, insert, update]) {
+      expect(unknownKeys(validator, { shoe_size: 44 })).toEqual(["shoe_size"]);
+    }
+    expect(unknownKeys(update, { id: randomUUID(), organizationId: null })).toEqual([
+      "id",
+      "organizationId",
+    ]);
+    expect(update.safeParse({}).success).toBe(true);
+  });
+
+  test.each(oneOfEach().map((made) => [getTableName(made.table), made] as const))(
+    "of %s take the row of its factory",
+    (_, { table, values }) => {
+      const insert = cases.find((other) => other.table === table)?.insert;
+      expect(insert?.parse(values)).toEqual(values);
+    },
+  );
+});
+
+function unknownKeys(validator: z.ZodType, value: unknown): string[] {
+  const issues = validator.safeParse(value).error?.issues ?? [];
+  return issues.flatMap((issue) => (issue.code === "unrecognized_keys" ? issue.keys : []));
+}
+
+describe("a refusal reads as a sentence:", () => {
+  const said = (validator: z.ZodType, value: unknown) => {
+    const { error } = validator.safeParse(value);
+    return error && z.prettifyError(error);
+  };
+  const agentId = randomUUID();
+  const promptId = randomUUID();
+
+  test("a mistake of each kind of column", () => {
+    const agent = {
+      id: "7",
+      agentName: "",
+      category: "Sales",
+      version: "v".repeat(256),
+      description: "a\0b",
+      targetSuccessRate: 100.5,
+      targetAvgLatencyMs: 0.5,
+      targetCostPerExecution: "1e-3",
+      currentHealthScore: Number.NaN,
+      lastHealthCheck: new Date(Number.NaN),
+      consecutiveFailures: -1,
+      createdAt: "yesterday",
+      metadata: [],
+      organizationId: 7,
+    };
+    expect(said(zod.insertAgentSchema, agent)).toMatchInlineSnapshot(`
+      "✖ expected a uuid, 8-4-4-4-12 hex digits, got "7"
+        → at id
+      ✖ expected text of 1 to 255 characters, got ""
+        → at agentName
+      ✖ missing, expected text without NUL or broken Unicode
+        → at displayName
+      ✖ expected text without NUL or broken Unicode, got "a\\u0000b"
+        → at description
+      ✖ expected one of client_success, marketing, sales, operations, internal, got "Sales"
+        → at category
+      ✖ expected text of 1 to 255 characters, got "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv…"
+        → at version
+      ✖ expected percent, 0 to 100, got 100.5
+        → at targetSuccessRate
+      ✖ expected milliseconds, 0 or more, got 0.5
+        → at targetAvgLatencyMs
+      ✖ expected US dollars, 0 to 1000000000000, got "1e-3"
+        → at targetCostPerExecution
+      ✖ expected percent, 0 to 100, got NaN
+        → at currentHealthScore
+      ✖ expected a Date of the years 1 to 9999, got an invalid Date
+        → at lastHealthCheck
+      ✖ expected count, 0 or more, got -1
+        → at consecutiveFailures
+      ✖ expected a Date of the years 1 to 9999, got "yesterday"
+        → at createdAt
+      ✖ expected a JSON object: no NaN, no class instances, no NUL or broken Unicode in its texts
+        → at metadata
+      ✖ expected a uuid, 8-4-4-4-12 hex digits, got 7
+        → at organizationId"
+    `);
+  });
+
+  test("days, lists and documents", () => {
+    const report = {
+      agentId,
+      reportDate: "2026-02-30",
+      evaluationPeriodStart: "5.1.2026",
+      evaluationPeriodEnd: new Date(0),
+      strengths: ["fast", null],
+      weaknesses: "none",
+      recommendations: [{ title: "" }, { description: "no title" }],
+      comparisonDetails: { ratio: Number.NaN },
+      riskLevel: null,
+      overallScore: "90",
+    };
+    expect(said(zod.insertEvaluationReportSchema, report)).toMatchInlineSnapshot(`
+      "✖ expected a day, YYYY-MM-DD, got "2026-02-30"
+        → at reportDate
+      ✖ expected a day, YYYY-MM-DD, got "5.1.2026"
+        → at evaluationPeriodStart
+      ✖ expected a day, YYYY-MM-DD, got 1970-01-01T00:00:00.000Z
+        → at evaluationPeriodEnd
+      ✖ expected percent, 0 to 100, got "90"
+        → at overallScore
+      ✖ expected a list of texts, got "none"
+        → at weaknesses
+      ✖ expected a JSON object: no NaN, no class instances, no NUL or broken Unicode in its texts
+        → at comparisonDetails
+      ✖ expected text without NUL or broken Unicode, got null
+        → at strengths[1]
+      ✖ Too small: expected string to have >=1 characters
+        → at recommendations[0].title
+      ✖ Invalid input: expected string, received undefined
+        → at recommendations[1].title"
+    `);
+  });
+
+  test("vectors, booleans, elements and missing columns", () => {
+    const embedding = { inputEmbedding: [1, 2, 3], outputEmbedding: Array(1536).fill(1e39) };
+    expect(said(zod.insertExecutionEmbeddingSchema, embedding)).toMatchInlineSnapshot(`
+      "✖ missing, expected a uuid, 8-4-4-4-12 hex digits
+        → at executionLogId
+      ✖ expected 1536 finite numbers within float4, got a list of 3
+        → at inputEmbedding
+      ✖ expected 1536 finite numbers within float4, got a list of 1536
+        → at outputEmbedding"
+    `);
+    const learning = { isActive: "yes", applicableTo: ["sales", ""] };
+    expect(said(zod.insertLearningSchema, learning)).toMatchInlineSnapshot(`
+      "✖ missing, expected one of success_pattern, failure_pattern, optimization, anti_pattern
+        → at learningType
+      ✖ missing, expected text without NUL or broken Unicode
+        → at title
+      ✖ missing, expected text without NUL or broken Unicode
+        → at description
+      ✖ expected true or false, got "yes"
+        → at isActive
+      ✖ expected a list of texts of 1 to 255 characters, got ""
+        → at applicableTo[1]"
+    `);
+  });
+
+  test("rules between columns", () => {
+    const prompts = { controlPromptId: promptId, treatmentPromptId: promptId.toUpperCase() };
+    const dates = { startDate: new Date(0), endDate: new Date(0) };
+    const abTest = { agentId, testName: "t", hypothesis: "h", ...prompts, ...dates };
+    expect(said(zod.insertAbTestSchema, abTest)).toMatchInlineSnapshot(`
+      "✖ controlPromptId and treatmentPromptId must differ
+        → at controlPromptId
+      ✖ endDate must be after startDate
+        → at endDate"
+    `);
+    const sla = newSla({ agentId, targetP50LatencyMs: 3, targetP95LatencyMs: 2 });
+    expect(said(zod.insertAgentSlaSchema, sla)).toMatchInlineSnapshot(`
+      "✖ targetP95LatencyMs must not be before or below targetP50LatencyMs
+        → at targetP95LatencyMs"
+    `);
+    expect(said(zod.insertExecutionEmbeddingSchema, { executionLogId: agentId }))
+      .toMatchInlineSnapshot(`
+      "✖ one of inputEmbedding, outputEmbedding, errorEmbedding must be given
+        → at inputEmbedding"
+    `);
+    expect(said(zod.updateAgentSchema, { id: agentId, shoeSize: 44 })).toMatchInlineSnapshot(
+      `"✖ Unrecognized keys: "id", "shoeSize""`,
+    );
+  });
+});
