@@ -22,7 +22,7 @@ const url = (...schemes: [string, ...string[]]) => {
  * does not match: nobody could say where it ends. A list of hosts does: postgres.js takes one.
  */
 export const POSTGRES_URL =
-  /^(postgres(?:ql)?:\/\/)(?=[^?#])(?:([^:@/?#\s]*)(?::([^@/?#\s]*))?@)?([^@/?#\s]*)(\/[^@?#\s]*)?(?:\?[^#\s]*)?$/;
+  /^(postgres(?:ql)?:\/\/)(?=[^?#])(?:([^:@/?#\s]*)(?::([^@/?#\s]*))?@)?([^@/?#\s]*)(\/[^@?#\s]*)?(?:\?[^@#\s]*)?$/;
 
 const postgresUrl = z.stringFormat(
   "postgres_url",
