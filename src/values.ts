@@ -3,6 +3,7 @@
  * validator of a column all follow from its set here. The lists are the seed's, in its order.
  */
 
+/** What an agent works for. */
 export const AGENT_CATEGORIES = [
   "client_success",
   "marketing",
@@ -12,6 +13,7 @@ export const AGENT_CATEGORIES = [
 ] as const;
 export type AgentCategory = (typeof AGENT_CATEGORIES)[number];
 
+/** Whether an agent works; one with history is deprecated, not deleted. */
 export const AGENT_STATUSES = ["active", "paused", "deprecated", "testing", "improving"] as const;
 export type AgentStatus = (typeof AGENT_STATUSES)[number];
 
@@ -25,15 +27,19 @@ export const EXECUTION_STATUSES = [
 ] as const;
 export type ExecutionStatus = (typeof EXECUTION_STATUSES)[number];
 
+/** How an agent is now. */
 export const HEALTH_STATUSES = ["healthy", "degraded", "critical", "offline"] as const;
 export type HealthStatus = (typeof HEALTH_STATUSES)[number];
 
+/** Closed lets executions through, open stops them, half open tries one. */
 export const CIRCUIT_STATES = ["closed", "open", "half_open"] as const;
 export type CircuitState = (typeof CIRCUIT_STATES)[number];
 
+/** How much an evaluation worries. */
 export const RISK_LEVELS = ["low", "medium", "high", "critical"] as const;
 export type RiskLevel = (typeof RISK_LEVELS)[number];
 
+/** What a proposal would change. */
 export const PROPOSAL_TYPES = [
   "prompt_change",
   "tool_addition",
@@ -43,6 +49,7 @@ export const PROPOSAL_TYPES = [
 ] as const;
 export type ProposalType = (typeof PROPOSAL_TYPES)[number];
 
+/** How far a proposal has come. */
 export const PROPOSAL_STATUSES = [
   "proposed",
   "approved",
@@ -53,6 +60,7 @@ export const PROPOSAL_STATUSES = [
 ] as const;
 export type ProposalStatus = (typeof PROPOSAL_STATUSES)[number];
 
+/** How soon a proposal should be looked at. */
 export const PROPOSAL_PRIORITIES = ["low", "medium", "high", "critical"] as const;
 export type ProposalPriority = (typeof PROPOSAL_PRIORITIES)[number];
 
@@ -60,9 +68,11 @@ export type ProposalPriority = (typeof PROPOSAL_PRIORITIES)[number];
 export const TEST_STATUSES = ["pending", "running", "completed", "stopped"] as const;
 export type TestStatus = (typeof TEST_STATUSES)[number];
 
+/** Which side of an A/B test did better. */
 export const TEST_WINNERS = ["control", "treatment", "inconclusive"] as const;
 export type TestWinner = (typeof TEST_WINNERS)[number];
 
+/** How far a rollout has come. */
 export const CANARY_STATUSES = [
   "pending",
   "running",
@@ -72,9 +82,11 @@ export const CANARY_STATUSES = [
 ] as const;
 export type CanaryStatus = (typeof CANARY_STATUSES)[number];
 
+/** How loud an alert is. */
 export const ALERT_SEVERITIES = ["info", "warning", "critical", "emergency"] as const;
 export type AlertSeverity = (typeof ALERT_SEVERITIES)[number];
 
+/** What kind of thing was learnt. */
 export const LEARNING_TYPES = [
   "success_pattern",
   "failure_pattern",
@@ -83,9 +95,11 @@ export const LEARNING_TYPES = [
 ] as const;
 export type LearningType = (typeof LEARNING_TYPES)[number];
 
+/** How sure a learning is. */
 export const CONFIDENCE_LEVELS = ["low", "medium", "high", "proven"] as const;
 export type ConfidenceLevel = (typeof CONFIDENCE_LEVELS)[number];
 
+/** What a part of a prompt is for. */
 export const LIBRARY_CATEGORIES = [
   "system_instruction",
   "output_format",
@@ -99,5 +113,6 @@ export type LibraryCategory = (typeof LIBRARY_CATEGORIES)[number];
 export const BUDGET_ACTIONS = ["alert", "throttle", "pause", "downgrade_model"] as const;
 export type BudgetAction = (typeof BUDGET_ACTIONS)[number];
 
+/** What the downstream agent needs of the upstream one. */
 export const DEPENDENCY_TYPES = ["data", "trigger", "approval", "context"] as const;
 export type DependencyType = (typeof DEPENDENCY_TYPES)[number];
