@@ -10,7 +10,7 @@ import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-c
 import { createInsertSchema, createSelectSchema, createUpdateSchema } from "drizzle-zod";
 import { z } from "zod";
 import * as tables from "./schema/index.ts";
-import { isStorable } from "./schema/json.ts";
+import { anyJson, isStorable } from "./schema/json.ts";
 import { type ColumnRule, type RowRule, columnRule, rowRule } from "./schema/table.ts";
 
 // ── Types: a validator's input and output are the table's row, as Drizzle infers it ──
@@ -73,21 +73,25 @@ export function ruleInWords(rule: ColumnRule): string {
   }
 }
 
-function inWords({ unit, min, max }: ColumnRule & { kind: "range" }): string {
-  const bounds = max === undefined ? `${min} or more` : `${min} to ${max}`;
+function inWords({ unit, min, max = INT4_MAX }: ColumnRule & { kind: "range" }): string {
   const words = unit.startsWith("US") ? unit : unit.charAt(0).toLowerCase() + unit.slice(1);
-  return /\d/.test(words) ? words : `${words}, ${bounds}`;
+  return words.includes(" to ") ? words : `${words}, ${min} to ${max}`;
 }
 
-const storableText = () => {
-  const message = expected("text without NUL or broken Unicode");
-  return z.string(message).refine(isStorable, message);
-};
+/** Where a text must be more than storable, `type` says so when there is none at all. */
+const storableText = (type = expected("text without NUL or broken Unicode")) =>
+  z.string(type).refine(isStorable, expected("text without NUL or broken Unicode"));
 
 /** The validator of a column's value, but for NULL and being left out. */
 function cell(column: AnyPgColumn): z.ZodType {
   const rule = columnRule(column);
   return rule ? ruled(column, rule) : plain(column);
+}
+
+/** As {@link cell}, of what is stored: others than Drizzle may write a JSON null into a NOT NULL column. */
+function storedCell(column: AnyPgColumn): z.ZodType {
+  const rule = columnRule(column);
+  return rule?.kind === "json" ? rule.shape : cell(column);
 }
 
 function ruled(column: AnyPgColumn, rule: ColumnRule): z.ZodType {
@@ -99,12 +103,12 @@ function ruled(column: AnyPgColumn, rule: ColumnRule): z.ZodType {
       return z.enum(rule.values, message);
     case "length":
       // PostgreSQL counts characters, JavaScript's length counts halves of some.
-      return storableText()
+      return storableText(message)
         .refine((text) => isWithin(Array.from(text).length, rule), message)
         .meta({ minLength: rule.min, maxLength: rule.max });
     case "elements":
       return z.array(
-        storableText().refine((text) => isWithin(Array.from(text).length, rule), message),
+        storableText(message).refine((text) => isWithin(Array.from(text).length, rule), message),
         message,
       );
     case "instant":
@@ -115,8 +119,27 @@ function ruled(column: AnyPgColumn, rule: ColumnRule): z.ZodType {
     case "day":
       return z.iso.date(message).refine((day) => !day.startsWith("0000"), message);
     case "json":
-      return rule.shape;
+      // NULL is sent for a JSON null.
+      return column.notNull
+        ? jsonOf(rule.shape).refine((value) => value !== null, message)
+        : jsonOf(rule.shape);
   }
+}
+
+/** A shape, and JSON at all: a shape alone takes a Date for an object and overlooks the key `__proto__`. */
+function jsonOf(shape: z.ZodType): z.ZodType {
+  if (shape instanceof z.ZodCustom) return shape;
+  const { $schema: _, ...described } = z.toJSONSchema(shape, { unrepresentable: "any" });
+  return z
+    .preprocess((value, context) => {
+      const { error } = anyJson.safeParse(value);
+      // What the shape refuses too it says better.
+      if (error && shape.safeParse(value).success) {
+        for (const { message } of error.issues) context.addIssue({ code: "custom", message });
+      }
+      return value;
+    }, shape)
+    .meta(described);
 }
 
 const isWithin = (value: number, { min, max = Infinity }: { min: number; max?: number }) =>
@@ -211,12 +234,13 @@ function orderCheck(rule: RowRule, keys: string[]): { keys: string[]; check: Row
 
 function shapeCheck(key: string, by: string, shapes: Readonly<Record<string, z.ZodType>>) {
   const check: RowCheck = (row) => {
-    const shape = shapes[String(row[by])];
+    const type = String(row[by]);
+    const shape = Object.hasOwn(shapes, type) ? shapes[type] : undefined;
     const result = shape?.safeParse(row[key]);
     return result?.success === false
       ? {
           key,
-          message: `not a value for ${by} ${String(row[by])}: ${z.prettifyError(result.error)}`,
+          message: `not a value for ${by} ${type}: ${z.prettifyError(result.error)}`,
         }
       : undefined;
   };
@@ -260,7 +284,7 @@ function withRowChecks<Schema extends z.ZodObject>(
   if (checks.length === 0) return schema;
   return schema.superRefine((row, context) => {
     for (const { keys, check } of checks) {
-      if (change && keys.some((key) => !(key in row))) continue;
+      if (change && keys.some((key) => row[key] === undefined)) continue;
       const broken = check(row);
       if (broken) context.addIssue({ code: "custom", path: [broken.key], message: broken.message });
     }
@@ -269,12 +293,12 @@ function withRowChecks<Schema extends z.ZodObject>(
 
 // ── Tables ──
 
-/** The validators of a table, this package's or one of your own that is made of the same column kinds. */
+/** The validators of a table, from its columns' kinds and its rules between columns. */
 export function validators<Table extends PgTable>(table: Table): Validators<Table> {
   const update: z.ZodRawShape = createUpdateSchema(...generic(table, cell)).shape;
   const { id: _, organizationId: __, ...changeable } = update;
   const made: unknown = {
-    select: z.strictObject(createSelectSchema(...generic(table, cell)).shape),
+    select: z.strictObject(createSelectSchema(...generic(table, storedCell)).shape),
     insert: withRowChecks(z.strictObject(insertShape(table, cell)), table),
     update: withRowChecks(z.strictObject(changeable), table, true),
   };
@@ -330,7 +354,7 @@ function wireCell(column: AnyPgColumn): z.ZodType {
 }
 
 /** JSON Schema (draft 2020-12) of a new row in a JSON body, for validators in other languages. */
-export const insertJsonSchema = (table: PgTable) =>
+export const insertJsonSchema = <Table extends PgTable>(table: Table) =>
   z.toJSONSchema(jsonInsertSchema(table), { io: "input", unrepresentable: "any" });
 
 export const {

@@ -21,18 +21,23 @@ function isJson(value: unknown, depth = 0): value is JsonValue {
     case "object":
       if (value === null) return true;
       if (depth >= DEEPEST) return false;
-      if (Array.isArray(value)) return value.every((element) => isJson(element, depth + 1));
+      if (Array.isArray(value)) return isJsonArray(value, depth);
       return isJsonObject(value, depth);
     default:
       return false;
   }
 }
 
+/** `every` alone skips the holes of an array, which `includes` sees. */
+const isJsonArray = (value: readonly unknown[], depth: number): boolean =>
+  !value.includes(undefined) && value.every((element) => isJson(element, depth + 1));
+
+/** Drizzle takes no object without a prototype. */
 function isJsonObject(value: unknown, depth = 0): value is JsonObject {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
   return (
-    (prototype === Object.prototype || prototype === null) &&
+    typeof value === "object" &&
+    value !== null &&
+    Object.getPrototypeOf(value) === Object.prototype &&
     Object.entries(value).every(
       ([key, inner]) => isStorable(key) && (inner === undefined || isJson(inner, depth + 1)),
     )

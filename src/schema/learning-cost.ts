@@ -289,8 +289,8 @@ export type CostBudget = typeof costBudgets.$inferSelect;
 export type NewCostBudget = typeof costBudgets.$inferInsert;
 
 const amount = z.number();
-const amounts = z.union([amount, z.array(amount).min(1)]);
-const words = z.union([jsonText, z.array(jsonText).min(1)]);
+const amounts = z.union([amount, z.array(amount).min(1)], "expected a number or a list of numbers");
+const words = z.union([jsonText, z.array(jsonText).min(1)], "expected a text or a list of texts");
 
 /**
  * What a routing rule compares with, by the type of its condition: one value, or a list for operators

@@ -167,7 +167,7 @@ describe("a refusal reads as a sentence:", () => {
         → at version
       ✖ expected percent, 0 to 100, got 100.5
         → at targetSuccessRate
-      ✖ expected milliseconds, 0 or more, got 0.5
+      ✖ expected milliseconds, 0 to 2147483647, got 0.5
         → at targetAvgLatencyMs
       ✖ expected US dollars, 0 to 1000000000000, got "1e-3"
         → at targetCostPerExecution
@@ -175,7 +175,7 @@ describe("a refusal reads as a sentence:", () => {
         → at currentHealthScore
       ✖ expected a Date of the years 1 to 9999, got an invalid Date
         → at lastHealthCheck
-      ✖ expected count, 0 or more, got -1
+      ✖ expected count, 0 to 2147483647, got -1
         → at consecutiveFailures
       ✖ expected a Date of the years 1 to 9999, got "yesterday"
         → at createdAt
@@ -212,7 +212,7 @@ describe("a refusal reads as a sentence:", () => {
         → at weaknesses
       ✖ expected a JSON object: no NaN, no class instances, no NUL or broken Unicode in its texts
         → at comparisonDetails
-      ✖ expected text without NUL or broken Unicode, got null
+      ✖ expected a list of texts, got null
         → at strengths[1]
       ✖ Too small: expected string to have >=1 characters
         → at recommendations[0].title
