@@ -122,7 +122,7 @@ suite("agent runs from a transcript", (database) => {
       ],
       // The results come in the other order, one of them for an id used before.
       [{ loan_id: "L-17", days: 14 }, { due: "2024-05-31" }],
-      [{ to: { email: "hanako@example.org" } }, "sent"],
+      [{ to: { email: "hanako@example.com" } }, "sent"],
       ["Hallo! Kann ich „Die Wand“ verlängern? 📚", "Verlängert bis 31. Mai.\u2028Viel Freude!"],
       [null, "Good morning! 🌻"],
       [{ expression: "2 * 2.25" }, 4.5],
