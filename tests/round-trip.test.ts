@@ -64,18 +64,15 @@ const tellsTime = (table: PgTable) =>
     /^(instant|day)$/.test(columnRule(column)?.kind ?? ""),
   );
 
-/** With an instant or a day, but for the first and the last: elsewhere their year is another one. */
+/** With an instant or a day. */
 function isTimed(row: Row): boolean {
   const values = Object.values(row);
   const instants = values.filter((value) => value instanceof Date);
   const days = values.filter(
     (value) => typeof value === "string" && /^\d{4}(-\d\d){2}$/.test(value),
   );
-  return instants.length + days.length > 0 && !instants.some(isFirstOrLast);
+  return instants.length + days.length > 0;
 }
-
-const isFirstOrLast = (instant: Date) =>
-  instant < new Date("0001-01-02T00:00:00Z") || instant >= new Date("9999-12-31T00:00:00Z");
 
 /** Edges and random rows, as the insert schema returns them. */
 function validRows(table: PgTable, ids: Ids): Row[] {
