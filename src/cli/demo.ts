@@ -9,11 +9,21 @@ import {
 } from "../demo.ts";
 import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
 import { migrate } from "../migrate.ts";
+import { type TargetOptions, command, directoryOption, urlOption } from "./command.ts";
 import { out, print, step, table } from "./print.ts";
-import type { TargetOptions } from "./target.ts";
+
+export const demoCommand = command("demo", {
+  summary: "make a database with a fleet of agents in it, and show it",
+  description:
+    "Makes an embedded database, migrates it, loads a fleet of agents of two organizations, and shows it. A second run finds it there.",
+  examples: ["meta-agent-db demo"],
+})
+  .addOption(urlOption("a server instead, only if its tables are empty"))
+  .addOption(directoryOption())
+  .action(demo);
 
 /** Opens and migrates a database, loads the demo fleet unless it is there, and shows it. */
-export async function demo({ url, directory = EMBEDDED_DIRECTORY }: TargetOptions): Promise<void> {
+async function demo({ url, directory = EMBEDDED_DIRECTORY }: TargetOptions): Promise<void> {
   const { db, close } = await step(
     async () => (url === undefined ? openEmbedded(directory) : connect(url)),
     ({ label }) => label,

@@ -1,0 +1,86 @@
+import { Command, Option } from "commander";
+import { databaseUrls } from "../config.ts";
+import { type Connection, connect } from "../database.ts";
+import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
+import { progress } from "./print.ts";
+
+/** How the process ends. 64 is EX_USAGE of sysexits; 130 is an interrupt, as shells count it. */
+export const EXIT = {
+  ok: 0,
+  error: 1,
+  findings: 2,
+  locked: 3,
+  usage: 64,
+  interrupted: 130,
+} as const;
+
+/** A subcommand with its help; each example is a line to type after `meta-agent-db`. */
+export function command(
+  name: string,
+  help: { summary: string; description: string; examples: readonly string[] },
+): Command {
+  const lines = help.examples.map((example) => `  ${example}`);
+  return new Command(name)
+    .summary(help.summary)
+    .description(help.description)
+    .addHelpText("after", ["\nExamples:", ...lines].join("\n"));
+}
+
+/** A server in the place of the environment's. */
+export const urlOption = (description = "a server: postgres://user:password@host:5432/database") =>
+  new Option("--url <url>", description).conflicts("directory");
+
+export const directoryOption = () =>
+  new Option(
+    "--directory <path>",
+    `the embedded database's directory (default: ${EMBEDDED_DIRECTORY})`,
+  );
+
+export const jsonOption = () => new Option("--json", "print JSON, for programs");
+
+export interface TargetOptions {
+  readonly url?: string;
+  readonly directory?: string;
+}
+
+const TARGET =
+  "Target: --url, else --directory, else MIGRATION_DATABASE_URL, else DATABASE_URL, else the embedded directory.";
+
+/** A subcommand that works on a database, and says in its help which. */
+export function targetCommand(...[name, help]: Parameters<typeof command>): Command {
+  return command(name, { ...help, description: `${help.description}\n\n${TARGET}` })
+    .addOption(urlOption())
+    .addOption(directoryOption());
+}
+
+/**
+ * Opens the target, says on stderr which it is, and closes it after `work`. An interrupt ends the process
+ * at once: what is open is a transaction, and the server rolls it back.
+ */
+export async function withTarget<T>(
+  options: TargetOptions,
+  work: (connection: Connection) => Promise<T>,
+): Promise<T> {
+  const connection = await openTarget(options);
+  const interrupted = () => {
+    progress("interrupted");
+    process.exit(EXIT.interrupted);
+  };
+  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  try {
+    progress(connection.label);
+    return await work(connection);
+  } finally {
+    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    await connection.close();
+  }
+}
+
+async function openTarget({ url, directory }: TargetOptions): Promise<Connection> {
+  if (url !== undefined) return connect(url);
+  if (directory !== undefined) return openEmbedded(directory);
+  const { migrationDatabaseUrl } = databaseUrls();
+  return migrationDatabaseUrl === undefined
+    ? openEmbedded(EMBEDDED_DIRECTORY)
+    : connect(migrationDatabaseUrl);
+}

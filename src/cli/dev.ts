@@ -1,0 +1,33 @@
+import { InvalidArgumentError } from "commander";
+import { openEmbedded } from "../embedded.ts";
+import { migrate } from "../migrate.ts";
+import { command, directoryOption } from "./command.ts";
+import { print, progress } from "./print.ts";
+
+export const devCommand = command("dev", {
+  summary: "serve the embedded database",
+  description:
+    "Serves the embedded database on the loopback address until Ctrl-C, migrated. All clients share one session of it.",
+  examples: ["meta-agent-db dev --port 54329"],
+})
+  .option("--port <number>", "port to listen on, 0 for any free one", portNumber, 54_329)
+  .addOption(directoryOption())
+  .action(async ({ port, directory }: { port: number; directory?: string }) => {
+    const { close, db, serve, label } = await openEmbedded(directory);
+    const stop = () => void close().then(() => process.exit(0));
+    process.once("SIGINT", stop).once("SIGTERM", stop);
+    try {
+      await migrate(db);
+      const address = await serve(port);
+      progress(`${label}, served until Ctrl-C at`);
+      print(address);
+    } catch (error) {
+      await close();
+      throw error;
+    }
+  });
+
+function portNumber(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
+  throw new InvalidArgumentError("It takes a number from 0 to 65535.");
+}
