@@ -73,7 +73,7 @@ describe("a wrong command line or setting", () => {
   test.each([
     [["nonsense"], "unknown command 'nonsense'"],
     [["migrate", "--nonsense"], "unknown option '--nonsense'"],
-    [["dev", "--port", "http"], "--port takes a number"],
+    [["dev", "--port", "http"], "It takes a number from 0 to 65535"],
     [["migrate", "--url", "postgres://h/d", "--directory", "d"], "cannot be used with"],
   ])("%j is a usage error, 64", async (words, said) => {
     const outcome = await cli(words);
