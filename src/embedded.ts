@@ -10,6 +10,7 @@ import {
 import { join } from "node:path";
 import { drizzle } from "drizzle-orm/pglite";
 import { type Connection, schema } from "./database.ts";
+import { createPglite } from "./pglite.ts";
 
 /** Where the embedded database lives unless another directory is named. */
 export const EMBEDDED_DIRECTORY = ".meta-agent";
@@ -72,15 +73,13 @@ export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<Embe
 }
 
 async function startPglite(root: string) {
-  const { PGlite } = await import("@electric-sql/pglite").catch(missing);
-  const { vector } = await import("@electric-sql/pglite-pgvector").catch(missing);
   const data = join(root, "pgdata");
   // Marks a first start that has not finished: what it left is no database and is made again.
   const unfinished = join(root, "unfinished");
   if (existsSync(unfinished)) rmSync(data, { recursive: true, force: true });
   const version = readOptional(join(data, "PG_VERSION"))?.trim();
   if (version !== undefined) {
-    return PGlite.create(data, { extensions: { vector } }).catch((cause: unknown) => {
+    return createPglite({ dataDir: data }).catch((cause: unknown) => {
       throw new Error(
         `${data} does not open: it was made by PostgreSQL ${version}. Use the version of PGlite that made it, or move it away and start anew.`,
         { cause },
@@ -88,16 +87,9 @@ async function startPglite(root: string) {
     });
   }
   writeFileSync(unfinished, "");
-  const client = await PGlite.create(data, { extensions: { vector } });
+  const client = await createPglite({ dataDir: data });
   rmSync(unfinished);
   return client;
-}
-
-function missing(error: unknown): never {
-  throw new Error(
-    "the embedded database needs the optional packages @electric-sql/pglite and @electric-sql/pglite-pgvector: install them, or set DATABASE_URL",
-    { cause: error },
-  );
 }
 
 function readOptional(path: string): string | undefined {

@@ -1,8 +1,14 @@
 /**
- * Rows for tests: each factory makes one valid row with a fresh id, complete but for its parents and for
- * what the database fills in; pass what the test is about.
+ * For tests: migrated databases that are gone when they are closed, and rows. Each factory makes one
+ * valid row with a fresh id, complete but for its parents and for what the database fills in; pass what
+ * the test is about.
  */
-import { randomUUID } from "node:crypto";
+import { createHash, randomUUID } from "node:crypto";
+import { drizzle } from "drizzle-orm/pglite";
+import postgres from "postgres";
+import { type Connection, connect, schema } from "./database.ts";
+import { migrate, readMigrations } from "./migrate.ts";
+import { createPglite } from "./pglite.ts";
 import type {
   NewAbTest,
   NewAgent,
@@ -26,6 +32,93 @@ import type {
   NewShadowTest,
   NewSlaCompliance,
 } from "./schema/index.ts";
+
+/**
+ * A migrated database of its own for a test file: embedded and in memory, or with `url` on a server, such
+ * as a pgvector container of yours. The first one is migrated; later ones are copies of it, within a
+ * second. The login of `url` is its owner and needs CREATEDB. Close it when done.
+ */
+export async function openTestDatabase({ url }: { url?: string } = {}): Promise<Connection> {
+  return url === undefined ? openInMemory() : openCopy(url);
+}
+
+/** A migrated data directory; made by the first database of the process. */
+let snapshot: Promise<Blob> | undefined;
+
+async function openInMemory(): Promise<Connection> {
+  snapshot ??= migratedSnapshot();
+  const client = await createPglite({ loadDataDir: await snapshot });
+  return {
+    db: drizzle(client, { schema }),
+    label: "embedded PostgreSQL in memory",
+    close: () => client.close(),
+  };
+}
+
+async function migratedSnapshot(): Promise<Blob> {
+  const client = await createPglite();
+  try {
+    await migrate(drizzle(client, { schema }));
+    return await client.dumpDataDir("none");
+  } finally {
+    await client.close();
+  }
+}
+
+async function openCopy(url: string): Promise<Connection> {
+  const name = `meta_agent_test_${randomUUID().replaceAll("-", "")}`;
+  await administer(url, async (admin) => {
+    const template = await migratedTemplate(url, admin);
+    await admin`create database ${admin(name)} template ${admin(template)}`;
+  });
+  const connection = connect(ofDatabase(url, name));
+  return {
+    ...connection,
+    close: async () => {
+      await connection.close();
+      await administer(url, (admin) => admin`drop database if exists ${admin(name)} with (force)`);
+    },
+  };
+}
+
+/** The server's migrated database for these migrations. Its name is there only when it is finished. */
+async function migratedTemplate(url: string, admin: postgres.Sql): Promise<string> {
+  const hashes = readMigrations().map(({ hash }) => hash);
+  const template = `meta_agent_template_${createHash("sha256").update(hashes.join()).digest("hex").slice(0, 16)}`;
+  const unfinished = `${template}_unfinished`;
+  // Test files start together: one makes it, the others wait.
+  await admin`select pg_advisory_lock(hashtextextended(${template}, 0))`;
+  const [found] = await admin`select from pg_database where datname = ${template}`;
+  if (found) return template;
+  await admin`drop database if exists ${admin(unfinished)} with (force)`;
+  await admin`create database ${admin(unfinished)} template template0`;
+  const { db, close } = connect(ofDatabase(url, unfinished));
+  try {
+    await migrate(db);
+  } finally {
+    await close();
+  }
+  await admin`alter database ${admin(unfinished)} rename to ${admin(template)}`;
+  return template;
+}
+
+async function administer(
+  url: string,
+  work: (admin: postgres.Sql) => Promise<unknown>,
+): Promise<void> {
+  const admin = postgres(url, { max: 1, onnotice: () => {} });
+  try {
+    await work(admin);
+  } finally {
+    await admin.end();
+  }
+}
+
+function ofDatabase(url: string, database: string): string {
+  const other = new URL(url);
+  other.pathname = `/${database}`;
+  return other.href;
+}
 
 /** What a test gives: the parents it must, the rest it may. */
 type Given<Row, Parents extends keyof Row = never> = Partial<Row> & Required<Pick<Row, Parents>>;
