@@ -1152,6 +1152,8 @@ CREATE INDEX idx_ab_tests_improvement_proposal_id ON public.ab_tests USING btree
 
 CREATE INDEX idx_ab_tests_organization_id ON public.ab_tests USING btree (organization_id);
 
+CREATE INDEX idx_ab_tests_organization_id_running ON public.ab_tests USING btree (organization_id) WHERE (status = 'running'::text);
+
 CREATE INDEX idx_ab_tests_running ON public.ab_tests USING btree (status) WHERE (status = 'running'::text);
 
 CREATE INDEX idx_ab_tests_treatment_prompt_id ON public.ab_tests USING btree (treatment_prompt_id);
@@ -1160,13 +1162,15 @@ CREATE INDEX idx_agent_dependencies_downstream_agent_id ON public.agent_dependen
 
 CREATE INDEX idx_agent_dependencies_organization_id ON public.agent_dependencies USING btree (organization_id);
 
+CREATE INDEX idx_agent_execution_logs_organization_id_timestamp_failure ON public.agent_execution_logs USING btree (organization_id, "timestamp" DESC) WHERE (status = 'failure'::text);
+
 CREATE INDEX idx_agent_execution_logs_prompt_version_id ON public.agent_execution_logs USING btree (prompt_version_id);
 
 CREATE INDEX idx_agent_execution_logs_timestamp ON public.agent_execution_logs USING brin ("timestamp");
 
 CREATE INDEX idx_agent_health_realtime_organization_id ON public.agent_health_realtime USING btree (organization_id);
 
-CREATE INDEX idx_agent_performance_metrics_organization_id ON public.agent_performance_metrics USING btree (organization_id);
+CREATE INDEX idx_agent_performance_metrics_organization_id_date ON public.agent_performance_metrics USING btree (organization_id, date DESC);
 
 CREATE INDEX idx_agent_performance_metrics_prompt_version_id ON public.agent_performance_metrics USING btree (prompt_version_id);
 
@@ -1182,6 +1186,8 @@ CREATE INDEX idx_agent_slas_organization_id ON public.agent_slas USING btree (or
 
 CREATE INDEX idx_alert_history_organization_id ON public.alert_history USING btree (organization_id);
 
+CREATE INDEX idx_alert_history_organization_id_created_at_open ON public.alert_history USING btree (organization_id, created_at DESC) WHERE (resolved = false);
+
 CREATE INDEX idx_alerts_agent ON public.alert_history USING btree (agent_id, created_at DESC);
 
 CREATE INDEX idx_alerts_unresolved ON public.alert_history USING btree (resolved, created_at DESC) WHERE (resolved = false);
@@ -1193,6 +1199,8 @@ CREATE INDEX idx_canary_deployments_canary_prompt_id ON public.canary_deployment
 CREATE INDEX idx_canary_deployments_current_prompt_id ON public.canary_deployments USING btree (current_prompt_id);
 
 CREATE INDEX idx_canary_deployments_organization_id ON public.canary_deployments USING btree (organization_id);
+
+CREATE INDEX idx_canary_deployments_organization_id_running ON public.canary_deployments USING btree (organization_id) WHERE (status = 'running'::text);
 
 CREATE INDEX idx_canary_running ON public.canary_deployments USING btree (status) WHERE (status = 'running'::text);
 
@@ -1218,6 +1226,8 @@ CREATE INDEX idx_improvement_proposals_evaluation_report_id ON public.improvemen
 
 CREATE INDEX idx_improvement_proposals_organization_id ON public.improvement_proposals USING btree (organization_id);
 
+CREATE INDEX idx_improvement_proposals_organization_id_created_at_pending ON public.improvement_proposals USING btree (organization_id, created_at) WHERE (status = 'proposed'::text);
+
 CREATE INDEX idx_input_embedding ON public.execution_embeddings USING ivfflat (input_embedding public.vector_cosine_ops) WITH (lists='100');
 
 CREATE INDEX idx_learning_applicable ON public.learning_log USING gin (applicable_to);
@@ -1225,6 +1235,8 @@ CREATE INDEX idx_learning_applicable ON public.learning_log USING gin (applicabl
 CREATE INDEX idx_learning_log_agent_id ON public.learning_log USING btree (agent_id);
 
 CREATE INDEX idx_learning_log_organization_id ON public.learning_log USING btree (organization_id);
+
+CREATE INDEX idx_learning_log_organization_id_created_at_active ON public.learning_log USING btree (organization_id, created_at DESC) WHERE (is_active = true);
 
 CREATE INDEX idx_learning_log_related_ab_test_id ON public.learning_log USING btree (related_ab_test_id);
 
@@ -1264,13 +1276,15 @@ CREATE INDEX idx_shadow_tests_agent_id ON public.shadow_tests USING btree (agent
 
 CREATE INDEX idx_shadow_tests_organization_id ON public.shadow_tests USING btree (organization_id);
 
+CREATE INDEX idx_shadow_tests_organization_id_running ON public.shadow_tests USING btree (organization_id) WHERE (status = 'running'::text);
+
 CREATE INDEX idx_shadow_tests_production_prompt_id ON public.shadow_tests USING btree (production_prompt_id);
 
 CREATE INDEX idx_shadow_tests_running ON public.shadow_tests USING btree (status) WHERE (status = 'running'::text);
 
 CREATE INDEX idx_shadow_tests_shadow_prompt_id ON public.shadow_tests USING btree (shadow_prompt_id);
 
-CREATE INDEX idx_sla_compliance_organization_id ON public.sla_compliance USING btree (organization_id);
+CREATE INDEX idx_sla_compliance_organization_id_period_start ON public.sla_compliance USING btree (organization_id, period_start DESC);
 
 CREATE INDEX idx_sla_compliance_period ON public.sla_compliance USING btree (agent_id, period_start DESC);
 

@@ -254,7 +254,11 @@ export const agentPerformanceMetrics = tenantTable(
     // Serves "the last days of an agent".
     index("idx_metrics_agent_date").on(t.agentId, t.date.desc().nullsFirst()),
     index("idx_agent_performance_metrics_prompt_version_id").on(t.promptVersionId),
-    index("idx_agent_performance_metrics_organization_id").on(t.organizationId),
+    // Serves "the last days of the organization".
+    index("idx_agent_performance_metrics_organization_id_date").on(
+      t.organizationId,
+      t.date.desc().nullsFirst(),
+    ),
   ],
 );
 export type AgentPerformanceMetric = typeof agentPerformanceMetrics.$inferSelect;

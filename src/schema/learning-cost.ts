@@ -237,7 +237,11 @@ export const slaCompliance = tenantTable(
     // Serves "the latest periods of an agent".
     index("idx_sla_compliance_period").on(t.agentId, t.periodStart.desc().nullsFirst()),
     index("idx_sla_compliance_sla_id").on(t.slaId),
-    index("idx_sla_compliance_organization_id").on(t.organizationId),
+    // Serves "how the organization kept its promises in a period".
+    index("idx_sla_compliance_organization_id_period_start").on(
+      t.organizationId,
+      t.periodStart.desc().nullsFirst(),
+    ),
   ],
 );
 export type SlaCompliance = typeof slaCompliance.$inferSelect;

@@ -49,10 +49,10 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
       DATABASE_URL: databaseUrl(database.url, "nowhere"),
       MIGRATION_DATABASE_URL: database.url,
     });
-    expect(outcome).toMatchObject({ code: 0, stdout: "11 migrations applied\n" });
+    expect(outcome).toMatchObject({ code: 0, stdout: "12 migrations applied\n" });
     const { host, pathname } = new URL(database.url);
     expect(outcome.stderr).toContain(`postgres://postgres@${host}${pathname}`);
-    expect(outcome.stderr).toContain("0010_row_level_security");
+    expect(outcome.stderr).toContain("0011_tenant_indexes");
   });
 
   test("demo fills another database only by --url and only while it is empty", async () => {
@@ -67,13 +67,13 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     await used.query(
       "insert into agent_registry (agent_name, display_name, category) values ('a', 'A', 'sales')",
     );
-    await used.query("delete from drizzle.__meta_agent_migrations where id = 11");
+    await used.query("delete from drizzle.__meta_agent_migrations where id = 12");
     const { code, stderr } = await cli(["demo", "--url", used.url]);
     const [journal] = await used.query<{ count: number }>(
       "select count(*)::int as count from drizzle.__meta_agent_migrations",
     );
     await used.close();
-    expect(journal?.count).toBe(10);
+    expect(journal?.count).toBe(11);
     expect(code).toBe(1);
     expect(stderr).toContain("these tables hold rows: agent_registry");
   });

@@ -81,6 +81,24 @@ describe.skipIf(inject("server") === "")("migrations on a server", () => {
     });
   });
 
+  test("an index that was built before, concurrently and by the same name, is kept", async () => {
+    const patch = readMigrations().find(({ name }) => name === "0011_tenant_indexes");
+    await withDatabase(openMigrated(), async ({ query }) => {
+      const expected = await catalog(query);
+      await query("drop index idx_agent_execution_logs_organization_id_timestamp_failure");
+      await query(
+        `create index concurrently idx_agent_execution_logs_organization_id_timestamp_failure
+         on agent_execution_logs (organization_id, timestamp desc) where status = 'failure'`,
+      );
+      const built = () =>
+        query("select oid from pg_class where relname like 'idx_%timestamp_failure'");
+      const before = await built();
+      for (const statement of patch?.statements ?? []) await query(statement);
+      expect(await built()).toEqual(before);
+      expect(await catalog(query)).toEqual(expected);
+    });
+  });
+
   test("the embedded database has the same catalog", async () => {
     const expected = await withDatabase(openMigrated(), ({ query }) => catalog(query));
     const client = await PGlite.create({ extensions: { vector } });
