@@ -73,7 +73,11 @@ export function logsBelowQuality(tx: Transaction, agentId: string, quality: numb
     .orderBy(agentExecutionLogs.qualityScore)
     .limit(limit)
     .as("lowest");
-  return tx.select().from(lowest).where(lt(lowest.qualityScore, quality));
+  return tx
+    .select()
+    .from(lowest)
+    .where(lt(lowest.qualityScore, quality))
+    .orderBy(lowest.qualityScore);
 }
 
 /** Alerts that nobody has resolved, newest first. */
