@@ -1,17 +1,26 @@
 import { type Connection, connect } from "../src/database.ts";
 import { migrate } from "../src/migrate.ts";
 import { startPostgres } from "../tests/setup/postgres.ts";
+import { administer, databaseUrl } from "../tests/setup/server.ts";
+
+/** An open database, and another, empty and migrated one on the same server. */
+export interface BenchServer extends Connection {
+  readonly another: (name: string) => Promise<Connection>;
+}
 
 /** A migrated PostgreSQL 17 in a container of its own, opened as owner; BENCH_DATABASE_URL names another, empty one. */
-export async function startServer(): Promise<Connection> {
+export async function startServer(): Promise<BenchServer> {
   const given = process.env["BENCH_DATABASE_URL"];
   const started = given
     ? { url: given, container: undefined }
     : await startPostgres({ shared_buffers: "1GB", max_wal_size: "8GB" });
-  const connection = connect(started.url);
-  await migrate(connection.db);
+  const connection = await openMigrated(started.url);
   return {
     ...connection,
+    another: async (name) => {
+      await administer(started.url, `create database ${name}`);
+      return openMigrated(databaseUrl(started.url, name));
+    },
     close: async () => {
       await connection.close();
       await started.container?.stop();
@@ -19,7 +28,14 @@ export async function startServer(): Promise<Connection> {
   };
 }
 
-const median = (values: number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
+async function openMigrated(url: string): Promise<Connection> {
+  const connection = connect(url);
+  await migrate(connection.db);
+  return connection;
+}
+
+export const median = (values: number[]) =>
+  values.toSorted((a, b) => a - b)[values.length >> 1] ?? 0;
 
 /** Milliseconds of one call. */
 export async function time(work: () => Promise<unknown>): Promise<number> {

@@ -1,147 +1,111 @@
-// What row-level security costs: each query as a tenant against the same query as the owner with an
-// explicit filter, both inside an open transaction, in turns. `npm run bench:tenancy [LOGS]`.
-import { sql } from "drizzle-orm";
-import { type Database, type Transaction, withOrganization } from "../src/database.ts";
+// What row-level security costs: each documented query as a tenant against the same query as the owner
+// with an explicit filter, both inside an open transaction, in turns. `npm run bench:tenancy [LOGS]`.
+import { type SQL, sql } from "drizzle-orm";
+import { type Database, type Transaction, rows, withOrganization } from "../src/database.ts";
 import { agentExecutionLogs } from "../src/schema/index.ts";
 import { newExecutionLog } from "../src/testing.ts";
+import { type Question, type Tenant, fillFleet, questions } from "./fleet.ts";
 import { compare, startServer, time } from "./server.ts";
 
 const LOGS = Number(process.argv[2] ?? 1_000_000);
-const [ORGANIZATIONS, AGENTS] = [100, 5];
-const organization = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
-const ORGANIZATION = organization(42);
-const AGENT = "00000000-0000-4000-9000-000042000003";
 
-/** 100 organizations with 5 agents each; their logs interleaved over 100 days, as they would arrive. */
-async function fill(db: Database): Promise<void> {
-  await db.execute(
-    sql.raw(`
-    insert into agent_registry (id, agent_name, display_name, category, organization_id)
-    select ('00000000-0000-4000-9000-' || lpad((o * 1000000 + a)::text, 12, '0'))::uuid, 'agent ' || o || '/' || a,
-      'Agent', 'operations', ('00000000-0000-4000-8000-' || lpad(o::text, 12, '0'))::uuid
-    from generate_series(0, ${ORGANIZATIONS - 1}) o, generate_series(0, ${AGENTS - 1}) a`),
-  );
-  await db.execute(
-    sql.raw(`
-    insert into agent_execution_logs (id, agent_id, execution_id, timestamp, action_type, latency_ms, status,
-      quality_score, estimated_cost_usd, output_data, organization_id)
-    select meta_agent.uuidv7_at(at), ('00000000-0000-4000-9000-' || lpad((o * 1000000 + a)::text, 12, '0'))::uuid,
-      gen_random_uuid(), at, 'llm_call', n % 5000, case when n % 37 = 0 then 'failure' else 'success' end,
-      case when n % 10 = 0 then n % 100 end, 0.001, jsonb_build_object('text', repeat('x', 300)),
-      ('00000000-0000-4000-8000-' || lpad(o::text, 12, '0'))::uuid
-    from (
-      select n, n % ${ORGANIZATIONS} as o, (n / ${ORGANIZATIONS}) % ${AGENTS} as a,
-        timestamptz '2026-01-01' + n * (interval '100 days' / ${LOGS}) as at
-      from generate_series(0, ${LOGS - 1}) n
-    ) as log`),
-  );
-  await db.execute(sql`vacuum analyze`);
-}
-
-const DAY = sql`timestamp >= '2026-03-01' and timestamp < '2026-03-02'`;
-const READS = {
-  "latest 50 logs of an agent": (own: typeof DAY) =>
-    sql`select * from agent_execution_logs where agent_id = ${AGENT} and ${own} order by timestamp desc limit 50`,
-  "latest 50 logs of the organization": (own: typeof DAY) =>
-    sql`select * from agent_execution_logs where ${own} order by timestamp desc limit 50`,
-  "failures of a day": (own: typeof DAY) =>
-    sql`select * from agent_execution_logs where status = 'failure' and ${DAY} and ${own}`,
-  "cost and runs of a day": (own: typeof DAY) =>
-    sql`select agent_id, count(distinct execution_id), sum(estimated_cost_usd) from agent_execution_logs where ${DAY} and ${own} group by agent_id`,
-  "logs below a quality": (own: typeof DAY) =>
-    sql`select * from agent_execution_logs where agent_id = ${AGENT} and quality_score < 3 and ${own}`,
-  "agents of the organization": (own: typeof DAY) =>
-    sql`select * from agent_registry where ${own} order by agent_name`,
-};
-
-async function asOwner<T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<T> {
-  return db.transaction(work);
-}
-
-const report = (
-  what: string,
-  { baseline, candidate, ratio }: Awaited<ReturnType<typeof compare>>,
-) =>
-  console.log(
-    `${what.padEnd(40)} ${baseline.toFixed(2).padStart(9)} ${candidate.toFixed(2).padStart(9)} ${ratio.toFixed(2).padStart(7)}`,
-  );
+type Work<T> = (tx: Transaction) => Promise<T>;
 
 const server = await startServer();
 try {
-  await fill(server.db);
-  console.log(`${LOGS} logs of ${ORGANIZATIONS} organizations; medians in ms, in turns`);
-  console.log(
-    `${"".padEnd(40)} ${"owner".padStart(9)} ${"tenant".padStart(9)} ${"ratio".padStart(7)}`,
-  );
-  const filter = sql`organization_id = ${ORGANIZATION}`;
-  for (const [name, read] of Object.entries(READS)) {
-    report(
-      name,
-      await compare(
-        101,
-        () => asOwner(server.db, (tx) => time(() => tx.execute(read(filter)))),
-        () =>
-          withOrganization(server.db, ORGANIZATION, (tx) =>
-            time(() => tx.execute(read(sql`true`))),
-          ),
-      ),
+  const tenant = await fillFleet(server.db, { logs: LOGS, agents: 5 });
+  const asOwner = <T>(work: Work<T>) => server.db.transaction(work);
+  const asTenant = <T>(work: Work<T>) => withOrganization(server.db, tenant.organizationId, work);
+  console.log(`${LOGS} logs of 100 organizations; medians in ms, in turns`);
+  console.log(line("", "owner", "tenant", "ratio", "index"));
+  for (const [name, ask] of Object.entries<Question>(questions(tenant))) {
+    const owned = (tx: Transaction) => statement(ask(tx).toSQL(), tenant.organizationId);
+    const own = (tx: Transaction) => statement(ask(tx).toSQL());
+    const result = await compare(
+      201,
+      () => asOwner((tx) => time(() => tx.execute(owned(tx)))),
+      () => asTenant((tx) => time(() => tx.execute(own(tx)))),
     );
+    const [ownersIndex, index] = [
+      await asOwner((tx) => indexes(tx, owned(tx))),
+      await asTenant((tx) => indexes(tx, own(tx))),
+    ];
+    report(name, result, ownersIndex === index ? index : `${index}, owner ${ownersIndex}`);
   }
-  await benchInserts(server.db);
-  await benchSwitch(server.db);
+  await benchInserts(server.db, tenant);
+  await benchSwitch(server.db, tenant);
 } finally {
   await server.close();
 }
 
-async function benchInserts(db: Database): Promise<void> {
-  const logs = (owner?: string) =>
-    Array.from({ length: 1000 }, () =>
-      newExecutionLog({
-        agentId: AGENT,
-        latencyMs: 12,
-        ...(owner ? { organizationId: owner } : {}),
-      }),
+/** A query as the driver gets it; as the owner asks it, of one organization's rows. */
+function statement(query: { sql: string; params: unknown[] }, organizationId?: string): SQL {
+  const text = organizationId
+    ? query.sql.replace(
+        /from "(\w+)"/,
+        `from (select * from "$1" where organization_id = '${organizationId}') as "$1"`,
+      )
+    : query.sql;
+  const parts = text.split(/\$(\d+)/);
+  return sql.join(
+    parts.map((part, at) => (at % 2 ? sql`${query.params[Number(part) - 1]}` : sql.raw(part))),
+  );
+}
+
+/** The names of the indexes in a query's plan. */
+async function indexes(tx: Transaction, query: SQL): Promise<string> {
+  const plan = rows<{ "QUERY PLAN": string }>(await tx.execute(sql`explain ${query}`));
+  const names = plan.flatMap(
+    (row) => /(?:using|Index Scan on) (\w+)/.exec(row["QUERY PLAN"])?.[1] ?? [],
+  );
+  return [...new Set(names)].join(" & ");
+}
+
+function line(what: string, ...columns: [string, string, string, string]): string {
+  const [owner, tenant, ratio, index] = columns;
+  return `${what.padEnd(42)}${[owner, tenant, ratio].map((text) => text.padStart(8)).join("")}  ${index}`.trimEnd();
+}
+
+function report(
+  what: string,
+  { baseline, candidate, ratio }: Awaited<ReturnType<typeof compare>>,
+  index = "",
+): void {
+  console.log(line(what, baseline.toFixed(2), candidate.toFixed(2), ratio.toFixed(2), index));
+}
+
+async function benchInserts(db: Database, { organizationId, agentId }: Tenant): Promise<void> {
+  const insert = (tx: Transaction, given: { organizationId?: string }) => {
+    const logs = Array.from({ length: 1000 }, () =>
+      newExecutionLog({ agentId, latencyMs: 12, ...given }),
     );
-  const insert = (tx: Transaction, owner?: string) => {
-    const values = logs(owner);
-    return time(() => tx.insert(agentExecutionLogs).values(values));
+    return time(() => tx.insert(agentExecutionLogs).values(logs));
   };
+  const asOwner = () => db.transaction((tx) => insert(tx, { organizationId }));
+  const asTenant = (given: { organizationId?: string }) =>
+    withOrganization(db, organizationId, (tx) => insert(tx, given));
   report(
     "insert 1,000 logs, organization given",
-    await compare(
-      21,
-      () => asOwner(db, (tx) => insert(tx, ORGANIZATION)),
-      () => withOrganization(db, ORGANIZATION, (tx) => insert(tx, ORGANIZATION)),
-    ),
+    await compare(21, asOwner, () => asTenant({ organizationId })),
   );
   report(
     "insert 1,000 logs, organization by default",
-    await compare(
-      21,
-      () => asOwner(db, (tx) => insert(tx, ORGANIZATION)),
-      () => withOrganization(db, ORGANIZATION, (tx) => insert(tx)),
-    ),
+    await compare(21, asOwner, () => asTenant({})),
   );
 }
 
 /** The statement that switches, against a plain select, both inside an open transaction. */
-async function benchSwitch(db: Database): Promise<void> {
-  const claims = JSON.stringify({ organization_id: ORGANIZATION });
+async function benchSwitch(db: Database, { organizationId, agentId }: Tenant): Promise<void> {
+  const claims = JSON.stringify({ organization_id: organizationId });
+  const execute = (query: SQL) => db.transaction((tx) => time(() => tx.execute(query)));
   report(
     "the switch, against a select by key",
     await compare(
       301,
+      () => execute(sql`select * from agent_registry where id = ${agentId}`),
       () =>
-        asOwner(db, (tx) =>
-          time(() => tx.execute(sql`select * from agent_registry where id = ${AGENT}`)),
-        ),
-      () =>
-        asOwner(db, (tx) =>
-          time(() =>
-            tx.execute(
-              sql`select set_config('request.jwt.claims', ${claims}, true), set_config('role', 'authenticated', true), row_security_active('public.agent_registry') as secured`,
-            ),
-          ),
+        execute(
+          sql`select set_config('request.jwt.claims', ${claims}, true), set_config('role', 'authenticated', true), row_security_active('public.agent_registry') as secured`,
         ),
     ),
   );
