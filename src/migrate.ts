@@ -171,6 +171,17 @@ export async function migrate(
 }
 
 /**
+ * The files that a database has not seen yet. It only reads.
+ * @throws {MigrationError} when the journal and the files disagree
+ */
+export async function pendingMigrations(
+  db: Database | Transaction,
+  { folder }: Pick<MigrateOptions, "folder"> = {},
+): Promise<readonly Migration[]> {
+  return pendingOf(readMigrations(folder), await readJournal(db));
+}
+
+/**
  * The SQL that `migrate` would run now, as a script; empty when nothing is pending. It only reads.
  * @throws {MigrationError} as `migrate` does before it applies anything
  */
@@ -178,7 +189,7 @@ export async function pendingSql(
   db: Database | Transaction,
   { folder }: Pick<MigrateOptions, "folder"> = {},
 ): Promise<string> {
-  const pending = pendingOf(readMigrations(folder), await readJournal(db));
+  const pending = await pendingMigrations(db, { folder });
   if (pending.length === 0) return "";
   const files = pending.map((migration) =>
     [

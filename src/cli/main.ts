@@ -7,6 +7,7 @@ import { LockedError } from "../lock.ts";
 import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
+import { diffCommand } from "./diff.ts";
 import { migrateCommand } from "./migrate.ts";
 import { ejectCommand } from "./eject.ts";
 import { initCommand } from "./init.ts";
@@ -36,6 +37,7 @@ for (const subcommand of [
   initCommand,
   migrateCommand,
   statusCommand,
+  diffCommand,
   sqlCommand,
   ejectCommand,
   rolesCommand,
