@@ -145,7 +145,14 @@ function inSchema(definition: string, vectorSchema: string): string {
 /** A definition without what may differ: where the extension is, and into how many lists an index is cut. */
 function comparable({ object, definition }: CatalogObject): string {
   if (object === "extension vector") return object;
-  return definition.replace(/(USING ivfflat .*) WITH \(lists='\d+'\)/, "$1");
+  return (
+    definition
+      .replace(/(USING ivfflat .*) WITH \(lists='\d+'\)/, "$1")
+      // PostgreSQL names the columns of statistics in the order that they have in their table.
+      .replace(/^(CREATE STATISTICS .* ON )(.*)( FROM .*)$/, (_, head, columns, tail) =>
+        [head, columns.split(", ").toSorted().join(", "), tail].join(""),
+      )
+  );
 }
 
 /** Objects with what goes with them: a missing table is not also twenty missing columns. */

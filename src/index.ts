@@ -1,3 +1,4 @@
+export * from "./adopt.ts";
 export * from "./config.ts";
 export * from "./database.ts";
 export * from "./demo.ts";

@@ -34,7 +34,7 @@ export interface MigrateOptions {
   /** Called once when there is something to wait for, with what it is. */
   readonly onWait?: (why: string) => void;
   /** Instead of this package's own, for tests. */
-  readonly folder?: string;
+  readonly folder?: string | undefined;
 }
 
 export interface MigrateResult {
@@ -150,7 +150,7 @@ export async function migrate(
       onApply?.(migration);
       const start = performance.now();
       try {
-        await apply(tx, migration);
+        await applyMigration(tx, migration);
       } catch (error) {
         failure = error;
         throw error;
@@ -248,7 +248,11 @@ function pendingOf(
   return migrations.filter(({ name }) => pending.has(name));
 }
 
-async function apply(tx: Transaction, migration: Migration): Promise<void> {
+/**
+ * Runs the statements of one file and records it in the journal, inside a transaction of the caller's.
+ * @throws {MigrationError} naming file and statement when the server refuses one
+ */
+export async function applyMigration(tx: Transaction, migration: Migration): Promise<void> {
   for (const [index, statement] of migration.statements.entries()) {
     try {
       await tx.execute(sql.raw(statement));

@@ -1,10 +1,10 @@
-import type { TablesRelationalConfig } from "drizzle-orm";
-import type {
-  PgDatabase,
-  PgQueryResultHKT,
+import { type TablesRelationalConfig, is } from "drizzle-orm";
+import {
+  type PgDatabase,
+  type PgQueryResultHKT,
   PgTransaction,
-  PgTransactionConfig,
-  PreparedQueryConfig,
+  type PgTransactionConfig,
+  type PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
 
 /** What has become of a transaction. */
@@ -32,6 +32,8 @@ export async function confinedTransaction<
   work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
   config?: PgTransactionConfig,
 ): Promise<T> {
+  // A nested one shares its session with the outer one, which goes on.
+  if (is(db, PgTransaction)) return db.transaction(work);
   const life: Life = { over: false, lost: false };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
     confine(tx, life);

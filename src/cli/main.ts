@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { z } from "zod";
 import { databaseError, explain } from "../errors.ts";
 import { LockedError } from "../lock.ts";
+import { adoptCommand } from "./adopt.ts";
 import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
@@ -38,6 +39,7 @@ for (const subcommand of [
   migrateCommand,
   statusCommand,
   diffCommand,
+  adoptCommand,
   sqlCommand,
   ejectCommand,
   rolesCommand,
