@@ -24,6 +24,7 @@ describe.skipIf(inject("server") === "")("a backup", () => {
       before = await contents(query);
     });
     await run("pg_dump --format custom --file /tmp/app.dump app");
+    await run("pg_dump --format custom --exclude-extension vector --file /tmp/plain.dump app");
     await run("pg_dump --file /tmp/app.sql app");
     await administer(server.url, "drop database app");
     await administer(server.url, "drop role anon, authenticated, service_role");
@@ -98,6 +99,39 @@ describe.skipIf(inject("server") === "")("a backup", () => {
       await seesItsOwn(database);
     });
     await dropped("whole");
+  });
+
+  test("restored where new tables are open to anon by default: diff says so, and --repair closes them", async () => {
+    await run("createdb open");
+    await opened("open", async (database) => {
+      await database.script(prerequisitesSql());
+      await database.script(
+        "alter default privileges in schema public grant all on tables to anon",
+      );
+    });
+    await run("pg_restore --exit-on-error --single-transaction --dbname open /tmp/app.dump");
+    await opened("open", async (database) => {
+      const found = (await diff(database.db)).map(({ object, problem }) => `${problem} ${object}`);
+      expect(found).toHaveLength(21);
+      expect(found).toContain("extra grant on agent_registry to anon");
+      expect((await repair(database.db)).remaining).toEqual([]);
+      expect(await contents(database.query)).toEqual(before);
+    });
+    await dropped("open");
+  });
+
+  test("an owner who is no superuser restores a dump without the extension, which a superuser makes", async () => {
+    await administer(server.url, "create role plain login password 'x'");
+    await run("createdb --owner plain plain");
+    await opened("plain", ({ script }) => script(prerequisitesSql()));
+    const restore = "pg_restore --no-owner --exit-on-error --single-transaction --dbname plain";
+    await run(`${restore} --username plain /tmp/app.dump`, 1);
+    await run(`${restore} --username plain /tmp/plain.dump`);
+    await opened("plain", async (database) => {
+      expect(await contents(database.query)).toEqual(before);
+      expect(await diff(database.db)).toEqual([]);
+    });
+    await dropped("plain");
   });
 
   async function seesItsOwn({ db }: TestDatabase) {
