@@ -140,8 +140,8 @@ export async function migrate(
 ): Promise<MigrateResult> {
   const migrations = readMigrations(folder);
   await waitForServer(db, { seconds: wait, onWait });
-  // The driver replaces what a transaction throws once its connection is lost.
-  let failure: unknown;
+  // Kept outside of the transaction: when it loses its connection, what it throws is replaced by the driver.
+  let at: { migration: Migration; index: number } | undefined;
   const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
     await lockMigrations(tx, { timeout: lockTimeout, onWait });
     const pending = pendingOf(migrations, await readJournal(tx));
@@ -149,12 +149,12 @@ export async function migrate(
     for (const migration of pending) {
       onApply?.(migration);
       const start = performance.now();
-      try {
-        await apply(tx, migration);
-      } catch (error) {
-        failure = error;
-        throw error;
+      for (const [index, statement] of migration.statements.entries()) {
+        at = { migration, index };
+        await tx.execute(sql.raw(statement));
       }
+      at = undefined;
+      await tx.execute(sql.raw(recordStatement(migration)));
       onApplied?.(migration, (performance.now() - start) / 1000);
     }
     return { applied: pending.map(({ name }) => name) };
@@ -163,10 +163,11 @@ export async function migrate(
     // Whatever the server's default: a snapshot older than the lock would not see what the last one did.
     return await confinedTransaction(db, migrateAll, { isolationLevel: "read committed" });
   } catch (error) {
-    if (failure instanceof MigrationError && databaseError(failure)?.code === "55P03") {
-      throw new LockedError(failure.message, await tableUsers(db), failure);
-    }
-    throw failure ?? error;
+    if (!at) throw error;
+    const failure = refused(at.migration, at.index, error);
+    throw databaseError(error)?.code === "55P03"
+      ? new LockedError(failure.message, await tableUsers(db), failure)
+      : failure;
   }
 }
 
@@ -235,17 +236,6 @@ function pendingOf(
     records.flatMap(({ name, state }) => (state === "pending" ? [name] : [])),
   );
   return migrations.filter(({ name }) => pending.has(name));
-}
-
-async function apply(tx: Transaction, migration: Migration): Promise<void> {
-  for (const [index, statement] of migration.statements.entries()) {
-    try {
-      await tx.execute(sql.raw(statement));
-    } catch (error) {
-      throw refused(migration, index, error);
-    }
-  }
-  await tx.execute(sql.raw(recordStatement(migration)));
 }
 
 function refused({ name, statements }: Migration, index: number, cause: unknown): MigrationError {
