@@ -8,7 +8,7 @@ import { type Database, type Transaction, waitForServer } from "./database.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
 import { databaseError, explain } from "./errors.ts";
 import { CREATE_JOURNAL, type JournalRow, readJournal, recordStatement } from "./journal.ts";
-import { LOCK_KEY, LockedError, lockMigrations, tableUsers } from "./lock.ts";
+import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
 import { confinedTransaction } from "./transaction.ts";
 
 /** One migration file, as drizzle-kit numbers, hashes and splits it. */
@@ -143,7 +143,7 @@ export async function migrate(
   // Kept outside of the transaction: when it loses its connection, what it throws is replaced by the driver.
   let at: { migration: Migration; index: number } | undefined;
   const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
-    await lockMigrations(tx, { timeout: lockTimeout, onWait });
+    await lockMigrators(tx, { timeout: lockTimeout, onWait });
     const pending = pendingOf(migrations, await readJournal(tx));
     if (pending.length > 0) await tx.execute(sql.raw(CREATE_JOURNAL));
     for (const migration of pending) {
@@ -172,14 +172,18 @@ export async function migrate(
 }
 
 /**
- * The SQL that `migrate` would run now, as a script; empty when nothing is pending. It only reads.
+ * The files that `migrate` would apply now. It only reads.
  * @throws {MigrationError} as `migrate` does before it applies anything
  */
-export async function pendingSql(
+export async function pendingMigrations(
   db: Database | Transaction,
   { folder }: Pick<MigrateOptions, "folder"> = {},
-): Promise<string> {
-  const pending = pendingOf(readMigrations(folder), await readJournal(db));
+): Promise<readonly Migration[]> {
+  return pendingOf(readMigrations(folder), await readJournal(db));
+}
+
+/** The SQL that `migrate` would run for these files, as a script; empty when there are none. */
+export function migrationSql(pending: readonly Migration[]): string {
   if (pending.length === 0) return "";
   const files = pending.map((migration) =>
     [

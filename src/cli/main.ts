@@ -8,6 +8,7 @@ import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
 import { migrateCommand } from "./migrate.ts";
+import { diffCommand } from "./diff.ts";
 import { ejectCommand } from "./eject.ts";
 import { initCommand } from "./init.ts";
 import { err, progress } from "./print.ts";
@@ -36,6 +37,7 @@ for (const subcommand of [
   initCommand,
   migrateCommand,
   statusCommand,
+  diffCommand,
   sqlCommand,
   ejectCommand,
   rolesCommand,
