@@ -2,9 +2,10 @@ import { SQL, getTableName, is, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import { type Database, type Transaction, rows } from "./database.ts";
 import { type Finding, applyRepairs, diff } from "./diff.ts";
+import { explain } from "./errors.ts";
 import { CREATE_JOURNAL, JOURNAL_NAME, readJournal, recordStatement } from "./journal.ts";
-import { lockMigrations } from "./lock.ts";
-import { applyMigration, readMigrations } from "./migrate.ts";
+import { lockMigrators } from "./lock.ts";
+import { MigrationError, readMigrations } from "./migrate.ts";
 import {
   type LiveTypes,
   type Offence,
@@ -64,7 +65,7 @@ export async function adopt(
   { dryRun = false, fillDefaults = false, lockTimeout, onWait }: AdoptOptions = {},
 ): Promise<AdoptResult> {
   const adoptAll = async (tx: Transaction): Promise<AdoptResult> => {
-    if (!dryRun) await lockMigrations(tx, { timeout: lockTimeout, onWait });
+    if (!dryRun) await lockMigrators(tx, { timeout: lockTimeout, onWait });
     const live = await survey(tx);
     const findings = await diff(tx);
     const offences = await findOffences(tx, live);
@@ -155,11 +156,18 @@ async function platformRows(
 }
 
 async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
-  const [foundation, ...others] = readMigrations();
+  const migrations = readMigrations();
+  const [foundation] = migrations;
   if (!foundation) return;
   await tx.execute(sql.raw(CREATE_JOURNAL));
   // Made to run on any database: roles and extension, or a word on what a superuser must run first.
-  await applyMigration(tx, foundation);
+  try {
+    for (const statement of foundation.statements) await tx.execute(sql.raw(statement));
+  } catch (cause) {
+    throw new MigrationError(`${foundation.name}.sql: ${explain(cause)}\nNothing was changed.`, {
+      cause,
+    });
+  }
   for (const table of TABLES) await fill(tx, table, gaps);
   // What others added stays, but for what it opens to our roles.
   const only = ({ problem, safe }: Finding) => problem !== "extra" || safe;
@@ -176,7 +184,7 @@ async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
       ].join("\n"),
     );
   }
-  for (const migration of others) {
+  for (const migration of migrations) {
     await tx.execute(sql.raw(recordStatement(migration)));
   }
 }

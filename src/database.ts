@@ -27,7 +27,10 @@ export type Transaction = PgTransaction<
   ExtractTablesWithRelations<Schema>
 >;
 
-/** An open database and how to close it. `label` says what it is, without a password. */
+/**
+ * An open database and how to close it, which gives running statements five seconds. `label` says what it
+ * is, without a password.
+ */
 export interface Connection {
   readonly db: Database;
   readonly label: string;
@@ -49,7 +52,8 @@ export function connect(url: string): Connection {
     // The column kinds read dates as ISO writes them, whatever the database is set to.
     connection: { application_name: "meta-agent-db", DateStyle: "ISO" },
   });
-  return { db: drizzle(client, { schema }), label, close: () => client.end() };
+  // For ever it would wait for a transaction that has lost its connection: that one never ends.
+  return { db: drizzle(client, { schema }), label, close: () => client.end({ timeout: 5 }) };
 }
 
 /**

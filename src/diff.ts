@@ -10,7 +10,7 @@ import {
   extraObject,
   missingObject,
 } from "./findings.ts";
-import { lockMigrations } from "./lock.ts";
+import { lockMigrators } from "./lock.ts";
 import { MigrationError, pendingMigrations } from "./migrate.ts";
 
 /**
@@ -51,7 +51,7 @@ export class RepairError extends Error {
  */
 export async function repair(db: Database, options: RepairOptions = {}): Promise<RepairResult> {
   const work = async (tx: Transaction) => {
-    await lockMigrations(tx, { timeout: undefined, onWait: undefined });
+    await lockMigrators(tx);
     const pending = await pendingMigrations(tx);
     if (pending.length > 0) {
       throw new MigrationError(

@@ -1,3 +1,5 @@
+import { DrizzleQueryError } from "drizzle-orm";
+
 /** What PostgreSQL said, whichever driver carried it. */
 export interface DatabaseError {
   /** SQLSTATE, five characters. */
@@ -85,16 +87,18 @@ export function isUnreachable(error: unknown): boolean {
   return false;
 }
 
-/** An error as sentences for a person: what PostgreSQL or the network said, and the next step. */
+/**
+ * An error as sentences for a person: what PostgreSQL or the network said, and the next step. An error of
+ * this package says both itself.
+ */
 export function explain(error: unknown): string {
-  const refusal = databaseError(error);
-  if (refusal) return explainRefusal(refusal);
-  for (let at = error; at instanceof Error; at = at.cause) {
-    const code = textOf(at, "code");
-    const step = code === undefined ? undefined : NEXT_STEPS[code];
-    if (step) return [at.message || code, step].join("\n");
-  }
-  return error instanceof Error ? error.message : String(error);
+  const said = error instanceof DrizzleQueryError ? error.cause : error;
+  if (!(said instanceof Error)) return String(said);
+  const code = textOf(said, "code") ?? "";
+  const refusal = "severity" in said ? databaseError(said) : undefined;
+  return refusal
+    ? explainRefusal(refusal)
+    : [said.message || code, NEXT_STEPS[code]].filter(Boolean).join("\n");
 }
 
 /** PostgreSQL's message, detail and hint; without a hint of its own, ours. */

@@ -30,8 +30,8 @@ export class LockedError extends Error {
 
 export interface LockOptions {
   /** Seconds; 0 to fail at once, `undefined` to wait without limit. */
-  readonly timeout: number | undefined;
-  readonly onWait: ((why: string) => void) | undefined;
+  readonly timeout?: number | undefined;
+  readonly onWait?: ((why: string) => void) | undefined;
 }
 
 /**
@@ -39,9 +39,9 @@ export interface LockOptions {
  * a table as well.
  * @throws {LockedError} when the time is over
  */
-export async function lockMigrations(
+export async function lockMigrators(
   tx: Transaction,
-  { timeout, onWait }: LockOptions,
+  { timeout, onWait }: LockOptions = {},
 ): Promise<void> {
   if (timeout !== undefined) {
     // PostgreSQL takes 0 for "without limit".

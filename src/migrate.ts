@@ -8,7 +8,7 @@ import { type Database, type Transaction, waitForServer } from "./database.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
 import { databaseError, explain } from "./errors.ts";
 import { CREATE_JOURNAL, type JournalRow, readJournal, recordStatement } from "./journal.ts";
-import { LOCK_KEY, LockedError, lockMigrations, tableUsers } from "./lock.ts";
+import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
 import { confinedTransaction } from "./transaction.ts";
 
 /** One migration file, as drizzle-kit numbers, hashes and splits it. */
@@ -34,7 +34,7 @@ export interface MigrateOptions {
   /** Called once when there is something to wait for, with what it is. */
   readonly onWait?: (why: string) => void;
   /** Instead of this package's own, for tests. */
-  readonly folder?: string | undefined;
+  readonly folder?: string;
 }
 
 export interface MigrateResult {
@@ -140,21 +140,21 @@ export async function migrate(
 ): Promise<MigrateResult> {
   const migrations = readMigrations(folder);
   await waitForServer(db, { seconds: wait, onWait });
-  // The driver replaces what a transaction throws once its connection is lost.
-  let failure: unknown;
+  // Kept outside of the transaction: when it loses its connection, what it throws is replaced by the driver.
+  let at: { migration: Migration; index: number } | undefined;
   const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
-    await lockMigrations(tx, { timeout: lockTimeout, onWait });
+    await lockMigrators(tx, { timeout: lockTimeout, onWait });
     const pending = pendingOf(migrations, await readJournal(tx));
     if (pending.length > 0) await tx.execute(sql.raw(CREATE_JOURNAL));
     for (const migration of pending) {
       onApply?.(migration);
       const start = performance.now();
-      try {
-        await applyMigration(tx, migration);
-      } catch (error) {
-        failure = error;
-        throw error;
+      for (const [index, statement] of migration.statements.entries()) {
+        at = { migration, index };
+        await tx.execute(sql.raw(statement));
       }
+      at = undefined;
+      await tx.execute(sql.raw(recordStatement(migration)));
       onApplied?.(migration, (performance.now() - start) / 1000);
     }
     return { applied: pending.map(({ name }) => name) };
@@ -163,16 +163,17 @@ export async function migrate(
     // Whatever the server's default: a snapshot older than the lock would not see what the last one did.
     return await confinedTransaction(db, migrateAll, { isolationLevel: "read committed" });
   } catch (error) {
-    if (failure instanceof MigrationError && databaseError(failure)?.code === "55P03") {
-      throw new LockedError(failure.message, await tableUsers(db), failure);
-    }
-    throw failure ?? error;
+    if (!at) throw error;
+    const failure = refused(at.migration, at.index, error);
+    throw databaseError(error)?.code === "55P03"
+      ? new LockedError(failure.message, await tableUsers(db), failure)
+      : failure;
   }
 }
 
 /**
- * The files that a database has not seen yet. It only reads.
- * @throws {MigrationError} when the journal and the files disagree
+ * The files that `migrate` would apply now. It only reads.
+ * @throws {MigrationError} as `migrate` does before it applies anything
  */
 export async function pendingMigrations(
   db: Database | Transaction,
@@ -181,15 +182,8 @@ export async function pendingMigrations(
   return pendingOf(readMigrations(folder), await readJournal(db));
 }
 
-/**
- * The SQL that `migrate` would run now, as a script; empty when nothing is pending. It only reads.
- * @throws {MigrationError} as `migrate` does before it applies anything
- */
-export async function pendingSql(
-  db: Database | Transaction,
-  { folder }: Pick<MigrateOptions, "folder"> = {},
-): Promise<string> {
-  const pending = await pendingMigrations(db, { folder });
+/** The SQL that `migrate` would run for these files, as a script; empty when there are none. */
+export function migrationSql(pending: readonly Migration[]): string {
   if (pending.length === 0) return "";
   const files = pending.map((migration) =>
     [
@@ -246,21 +240,6 @@ function pendingOf(
     records.flatMap(({ name, state }) => (state === "pending" ? [name] : [])),
   );
   return migrations.filter(({ name }) => pending.has(name));
-}
-
-/**
- * Runs the statements of one file and records it in the journal, inside a transaction of the caller's.
- * @throws {MigrationError} naming file and statement when the server refuses one
- */
-export async function applyMigration(tx: Transaction, migration: Migration): Promise<void> {
-  for (const [index, statement] of migration.statements.entries()) {
-    try {
-      await tx.execute(sql.raw(statement));
-    } catch (error) {
-      throw refused(migration, index, error);
-    }
-  }
-  await tx.execute(sql.raw(recordStatement(migration)));
 }
 
 function refused({ name, statements }: Migration, index: number, cause: unknown): MigrationError {

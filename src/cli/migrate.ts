@@ -1,5 +1,5 @@
 import { waitForServer } from "../database.ts";
-import { migrate, pendingSql } from "../migrate.ts";
+import { migrate, migrationSql, pendingMigrations } from "../migrate.ts";
 import { EXIT, type TargetOptions, seconds, targetCommand, withTarget } from "./command.ts";
 import { begin, end, print, progress } from "./print.ts";
 
@@ -29,10 +29,12 @@ export const migrateCommand = targetCommand("migrate", {
     withTarget(target, async ({ db }) => {
       if (dryRun) {
         await waitForServer(db, { seconds: wait, onWait: progress });
-        const pending = await pendingSql(db);
-        process.stdout.write(pending);
-        progress(pending === "" ? "up to date" : "nothing was changed");
-        if (pending !== "") process.exitCode = EXIT.findings;
+        const pending = await pendingMigrations(db);
+        process.stdout.write(migrationSql(pending));
+        progress(
+          pending.length > 0 ? `${pending.length} pending; nothing was changed` : "up to date",
+        );
+        if (pending.length > 0) process.exitCode = EXIT.findings;
         return;
       }
       const { applied } = await migrate(db, {
