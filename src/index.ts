@@ -1,6 +1,8 @@
+export * from "./adopt.ts";
 export * from "./config.ts";
 export * from "./database.ts";
 export * from "./demo.ts";
+export * from "./diff.ts";
 export * from "./drizzle-kit.ts";
 export * from "./embedded.ts";
 export {
@@ -11,12 +13,15 @@ export {
   rebuildEmbeddingIndexes,
 } from "./embedding-indexes.ts";
 export * from "./errors.ts";
+export * from "./init.ts";
+export { type LockHolder, LockedError } from "./lock.ts";
 export * from "./migrate.ts";
 export * from "./promote.ts";
 export * from "./refusals.ts";
 export * from "./relations.ts";
 export * from "./roles.ts";
 export * from "./schema/index.ts";
+export * from "./script.ts";
 export * from "./search.ts";
 export * from "./values.ts";
 export * from "./zod.ts";

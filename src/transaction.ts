@@ -1,9 +1,10 @@
-import type { TablesRelationalConfig } from "drizzle-orm";
-import type {
-  PgDatabase,
-  PgQueryResultHKT,
+import { type TablesRelationalConfig, is } from "drizzle-orm";
+import {
+  type PgDatabase,
+  type PgQueryResultHKT,
   PgTransaction,
-  PreparedQueryConfig,
+  type PgTransactionConfig,
+  type PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
 
 /** What has become of a transaction. */
@@ -26,7 +27,13 @@ export async function confinedTransaction<
   S extends Record<string, unknown>,
   R extends TablesRelationalConfig,
   T,
->(db: PgDatabase<HKT, S, R>, work: (tx: PgTransaction<HKT, S, R>) => Promise<T>): Promise<T> {
+>(
+  db: PgDatabase<HKT, S, R>,
+  work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
+  config?: PgTransactionConfig,
+): Promise<T> {
+  // A nested one shares its session with the outer one, which goes on.
+  if (is(db, PgTransaction)) return db.transaction(work);
   const life: Life = { over: false, lost: false };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
     confine(tx, life);
@@ -38,7 +45,7 @@ export async function confinedTransaction<
     }
   };
   try {
-    return await db.transaction(whole);
+    return await db.transaction(whole, config);
   } finally {
     life.lost ||= !life.over;
     life.over = true;

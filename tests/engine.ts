@@ -14,6 +14,8 @@ export type Query = <T extends object>(text: string, parameters?: unknown[]) => 
 export interface TestDatabase {
   readonly db: Database;
   readonly query: Query;
+  /** Runs any number of statements, none of which takes parameters. */
+  readonly script: (text: string) => Promise<void>;
   /** What `work` does is rolled back, whether it throws or not. */
   rolledBack(work: (query: Query) => Promise<void>): Promise<void>;
   /** Where others reach it; empty on the embedded engine. */
@@ -58,6 +60,7 @@ export function suite(
         return current().url;
       },
       query: (text, parameters) => current().query(text, parameters),
+      script: (text) => current().script(text),
       rolledBack: (work) => current().rolledBack(work),
       close: () => current().close(),
     });
@@ -73,6 +76,9 @@ async function openInProcess(snapshot?: string): Promise<TestDatabase> {
     db: drizzle(client, { schema }),
     url: "",
     query: async (text, parameters) => (await client.query<never>(text, parameters)).rows,
+    script: async (text) => {
+      await client.exec(text);
+    },
     rolledBack: (work) =>
       client.transaction(async (tx) => {
         try {
@@ -111,6 +117,9 @@ export function openUrl(url: string): TestDatabase {
     db,
     url,
     query: queryOf(client),
+    script: async (text) => {
+      await client.unsafe(text).simple();
+    },
     rolledBack: async (work) => {
       await client
         .begin(async (tx) => {

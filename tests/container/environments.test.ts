@@ -2,8 +2,9 @@ import { randomUUID } from "node:crypto";
 import postgres from "postgres";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
 import { connect, withOrganization, withServiceRole } from "../../src/database.ts";
+import { diff } from "../../src/diff.ts";
 import { databaseError } from "../../src/errors.ts";
-import { readMigrations } from "../../src/migrate.ts";
+import { migrate, readMigrations } from "../../src/migrate.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
 import { catalog } from "../catalog.ts";
@@ -15,6 +16,7 @@ import {
   inventory,
   openAsOwner,
   openSupabaseLike,
+  seedThenAdopt,
 } from "./environments.ts";
 
 /** Opens one environment for the tests of a block. Each is a container of its own: one at a time. */
@@ -61,7 +63,11 @@ function migratedLikeAnywhere(current: () => Environment, made: readonly string[
     );
     expect(journal).toEqual([{ who: username, files: readMigrations().length }]);
   });
+  leavesOthersAlone(current, made);
+}
 
+/** `made` is what had to be made there. */
+function leavesOthersAlone(current: () => Environment, made: readonly string[] = []): void {
   test("what others had made is as they made it, and nothing comes to it but what is ours", async () => {
     const { admin, before } = current();
     const after = await inventory(admin);
@@ -142,6 +148,20 @@ inEnvironment(
   "a Supabase project migrated by drizzle-kit",
   () => openSupabaseLike("old", drizzleKit),
   (current) => migratedLikeAnywhere(current),
+);
+
+inEnvironment(
+  "a Supabase project made with the seed's files, then adopted",
+  () => openSupabaseLike("old", seedThenAdopt),
+  (current) => {
+    isolatesTenants(current);
+    leavesOthersAlone(current);
+
+    test("diff finds nothing, and migrate has nothing to do", async () => {
+      expect(await diff(current().db)).toEqual([]);
+      expect(await migrate(current().db)).toEqual({ applied: [] });
+    });
+  },
 );
 
 inEnvironment("a plain database whose owner is no superuser", openAsOwner, (current) => {

@@ -5,10 +5,12 @@
 import { execFile } from "node:child_process";
 import { promisify } from "node:util";
 import postgres from "postgres";
+import { adopt } from "../../src/adopt.ts";
 import { connect } from "../../src/database.ts";
 import { MigrationError, migrate } from "../../src/migrate.ts";
 import { environment } from "../cli.ts";
 import { type Query, type TestDatabase, openUrl, queryOf } from "../engine.ts";
+import { makeSeed } from "../made-by-seed.ts";
 import { startPostgres } from "../setup/postgres.ts";
 
 /** A migrated database; `db`, `query` and `url` are those of the login that migrated it. */
@@ -36,6 +38,17 @@ export const drizzleKit: Migrator = async (url) => {
   await promisify(execFile)("npx", ["drizzle-kit", "migrate"], {
     env: environment({ DATABASE_URL: url }),
   });
+};
+
+/** What a project has that ran the seed's files by hand. */
+export const seedThenAdopt: Migrator = async (url) => {
+  const { close, ...database } = openUrl(url);
+  try {
+    await makeSeed(database, { onSupabase: true });
+    await adopt(database.db);
+  } finally {
+    await close();
+  }
 };
 
 /**

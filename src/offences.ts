@@ -1,0 +1,264 @@
+/** Rows that the rules of this schema would refuse, found before the rules are put upon them. */
+import { SQL, getTableColumns, getTableName, is, sql } from "drizzle-orm";
+import { type AnyPgColumn, PgColumn, PgTable, getTableConfig } from "drizzle-orm/pg-core";
+import { type Transaction, rows } from "./database.ts";
+import * as schema from "./schema/index.ts";
+import { type ColumnRule, columnRule, rowRule } from "./schema/table.ts";
+import { rowRuleInWords, ruleInWords } from "./zod.ts";
+
+/** Rows that one rule refuses. */
+export interface Offence {
+  readonly table: string;
+  /** The constraint's name, or of a column that must not be NULL its name. */
+  readonly rule: string;
+  /** What the rule demands: `status: one of active, paused`. */
+  readonly demands: string;
+  /** How many rows break it. */
+  readonly count: number;
+  /** The ids of the first of them, at most three. */
+  readonly ids: readonly string[];
+  /** The rows hold NULL in a column that has a default to put in its place. */
+  readonly hasDefault: boolean;
+}
+
+/** All tables of this package. */
+export const TABLES: readonly PgTable[] = Object.values(schema).filter((value) =>
+  is(value, PgTable),
+);
+
+export const columnsOf = (table: PgTable): AnyPgColumn[] =>
+  Object.values<AnyPgColumn>(getTableColumns(table));
+
+const path = ({ table, name }: AnyPgColumn) => `${getTableName(table)}.${name}`;
+
+/** Types by `table.column`, as PostgreSQL prints them, an enum as `enum mood`. */
+export type LiveTypes = ReadonlyMap<string, string>;
+
+/** The columns that the tables of ours really have. */
+export async function liveTypes(tx: Transaction): Promise<LiveTypes> {
+  const found = await tx.execute(sql`
+    select c.relname || '.' || a.attname as path,
+      case t.typtype when 'e' then 'enum ' else '' end || format_type(a.atttypid, a.atttypmod) as type
+    from pg_class as c join pg_attribute as a on a.attrelid = c.oid join pg_type as t on t.oid = a.atttypid
+    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+      and c.relname in (${sql.join(
+        TABLES.map((table) => sql`${getTableName(table)}`),
+        sql`, `,
+      )})`);
+  return new Map(
+    rows<{ path: string; type: string }>(found).map(({ path: name, type }) => [name, type]),
+  );
+}
+
+/**
+ * What the rules of this schema refuse among the rows of a database, whether or not the database has the
+ * rules. Rules about columns that are not there are silent, but for a required column without default.
+ */
+export async function findOffences(tx: Transaction, live: LiveTypes): Promise<Offence[]> {
+  const offences: Offence[] = [];
+  for (const table of TABLES.filter((candidate) => live.has(`${getTableName(candidate)}.id`))) {
+    const rules = rulesOf(table, live).filter(({ reads }) =>
+      reads.every((column) => live.has(path(column))),
+    );
+    const counts = rules.map(
+      ({ offenders }, index) => sql`
+        select ${index}::int as rule, count(*)::int as count,
+          array_agg(id::text order by id) filter (where place <= 3) as ids
+        from (select id, row_number() over (order by id) as place from (${offenders}) as offender) as placed
+        having count(*) > 0`,
+    );
+    const found = await tx.execute(sql`${sql.join(counts, sql` union all `)} order by rule`);
+    type Counted = { rule: number; count: number; ids: string[] };
+    for (const { rule: index, count, ids } of rows<Counted>(found)) {
+      const rule = rules[index];
+      if (!rule) continue;
+      const { name, demands, hasDefault = false } = rule;
+      offences.push({ table: getTableName(table), rule: name, demands, count, ids, hasDefault });
+    }
+  }
+  return offences;
+}
+
+// ── The rules of a table, each with the query for the ids of the rows that break it ──
+
+interface Rule {
+  readonly name: string;
+  readonly demands: string;
+  /** Without these columns it cannot be asked. */
+  readonly reads: readonly AnyPgColumn[];
+  readonly offenders: SQL;
+  /** NULL alone breaks it, and the column has a default. */
+  readonly hasDefault?: boolean;
+}
+
+/** Exported for the test that every constraint of the catalog is among them. */
+export function rulesOf(table: PgTable, live: LiveTypes): Rule[] {
+  return [
+    ...required(table, live),
+    ...checks(table, live),
+    ...uniques(table, live),
+    ...references(table, live),
+    ...exclusions(table, live),
+  ];
+}
+
+/** The rows of a table, each column as the type that it is to have. */
+function rowsOf(table: PgTable, live: LiveTypes): SQL {
+  const present = columnsOf(table).filter((column) => live.has(path(column)));
+  if (present.every((column) => live.get(path(column)) === column.getSQLType()))
+    return sql`${table}`;
+  const cast = present.map(
+    (column) =>
+      sql`${sql.identifier(column.name)}::${sql.raw(column.getSQLType())} as ${sql.identifier(column.name)}`,
+  );
+  return sql`(select ${sql.join(cast, sql`, `)} from ${table}) as ${table}`;
+}
+
+function required(table: PgTable, live: LiveTypes): Rule[] {
+  return columnsOf(table)
+    .filter(({ notNull }) => notNull)
+    .flatMap((column): Rule[] => {
+      const { name, hasDefault } = column;
+      if (live.has(path(column))) {
+        return [
+          {
+            name,
+            demands: `${name}: not NULL`,
+            reads: [column],
+            offenders: sql`select id from ${table} where ${column} is null`,
+            hasDefault,
+          },
+        ];
+      }
+      const demands = `${name}: a value, but the column is missing and has no default`;
+      return hasDefault
+        ? []
+        : [{ name, demands, reads: [], offenders: sql`select id from ${table}` }];
+    });
+}
+
+function checks(table: PgTable, live: LiveTypes): Rule[] {
+  return getTableConfig(table).checks.map(({ name, value }) => ({
+    name,
+    demands: checkInWords(table, name),
+    reads: columnsIn(value),
+    offenders: sql`select id from ${rowsOf(table, live)} where not (${value})`,
+  }));
+}
+
+function columnsIn(value: SQL): AnyPgColumn[] {
+  return value.queryChunks.flatMap((chunk) =>
+    is(chunk, PgColumn) ? [chunk] : is(chunk, SQL) ? columnsIn(chunk) : [],
+  );
+}
+
+function checkInWords(table: PgTable, constraint: string): string {
+  const between = rowRule(constraint);
+  if (between) return rowRuleInWords(between, [...between.columns]);
+  const column = columnsOf(table).find(
+    ({ name }) => constraint === `${getTableName(table)}_${name}_check`,
+  );
+  const rule = column && columnRule(column);
+  return rule ? `${column.name}: ${valueInWords(rule)}` : constraint;
+}
+
+/** The database takes more instants and days than a validator. */
+const valueInWords = (rule: ColumnRule) =>
+  rule.kind === "instant" || rule.kind === "day" ? "finite" : ruleInWords(rule);
+
+function uniques(table: PgTable, live: LiveTypes): Rule[] {
+  const single = columnsOf(table)
+    .filter(({ isUnique, primary }) => isUnique || primary)
+    .map((column) => ({
+      name: column.primary ? `${getTableName(table)}_pkey` : column.uniqueName,
+      columns: [column],
+      nullsNotDistinct: column.uniqueType === "not distinct",
+    }));
+  return [...single, ...getTableConfig(table).uniqueConstraints].map(
+    ({ name = "", columns, nullsNotDistinct }) => ({
+      name,
+      demands: `${columns.map((column) => column.name).join(", ")}: taken once`,
+      reads: columns,
+      offenders: repeated(
+        rowsOf(table, live),
+        columns,
+        nullsNotDistinct
+          ? undefined
+          : sql.join(
+              columns.map((column) => sql`${column} is not null`),
+              sql` and `,
+            ),
+      ),
+    }),
+  );
+}
+
+/** Rows that share the columns with another one; NULLs count as equal. */
+const repeated = (from: SQL, columns: readonly AnyPgColumn[], condition: SQL | undefined) => sql`
+  select id from (
+    select id, count(*) over (partition by ${sql.join([...columns], sql`, `)}) as sharing
+    from ${from} ${condition ? sql`where ${condition}` : undefined}
+  ) as counted where sharing > 1`;
+
+function exclusions(table: PgTable, live: LiveTypes): Rule[] {
+  if (table !== schema.agentPrompts) return [];
+  const { agentId, isActive, isBaseline } = schema.agentPrompts;
+  const atMostOne = (name: string, flag: AnyPgColumn): Rule => ({
+    name,
+    demands: `${flag.name}: at most one prompt of an agent`,
+    reads: [agentId, flag],
+    offenders: repeated(rowsOf(table, live), [agentId], sql`${agentId} is not null and ${flag}`),
+  });
+  return [
+    atMostOne("agent_prompts_one_active", isActive),
+    atMostOne("agent_prompts_one_baseline", isBaseline),
+  ];
+}
+
+/** What a row refers to is there, and of the row's own organization. */
+function references(table: PgTable, live: LiveTypes): Rule[] {
+  const keys = foreignKeysOf(table);
+  return keys.flatMap(({ name, child, parent }): Rule[] => {
+    const from = rowsOf(table, live);
+    const id = sql`${table}.id`;
+    const orphans: Rule = {
+      name,
+      demands: `${child.name}: a row of ${getTableName(parent.table)}`,
+      reads: [child, parent],
+      offenders: sql`select ${id} from ${from} where ${child} is not null
+        and not exists (select from ${parent.table} as parent where parent.id = ${child})`,
+    };
+    // A table without organization belongs to that of the row its first key names.
+    const [owner] = organizationOf(table) ? [] : keys;
+    if (owner?.name === name) return [orphans];
+    const ownerTable = owner ? owner.parent.table : table;
+    const strangers: Rule = {
+      name,
+      demands: `${child.name}: a row of the same organization`,
+      reads: [child, parent, organizationOf(parent.table), organizationOf(ownerTable)].filter(
+        (column) => column !== undefined,
+      ),
+      offenders: sql`select ${id} from ${from}
+        join ${parent.table} as parent on parent.id = ${child}
+        ${owner ? sql`join ${ownerTable} on ${owner.parent} = ${owner.child}` : undefined}
+        where parent.organization_id <> ${ownerTable}.organization_id`,
+    };
+    return [orphans, strangers];
+  });
+}
+
+interface ForeignKey {
+  readonly name: string;
+  readonly child: AnyPgColumn;
+  readonly parent: AnyPgColumn;
+}
+
+const foreignKeysOf = (table: PgTable): ForeignKey[] =>
+  getTableConfig(table).foreignKeys.flatMap((key) => {
+    const { columns, foreignColumns } = key.reference();
+    const [child, parent] = [columns[0], foreignColumns[0]];
+    return child && parent ? [{ name: key.getName(), child, parent }] : [];
+  });
+
+const organizationOf = (table: PgTable): AnyPgColumn | undefined =>
+  columnsOf(table).find(({ name }) => name === "organization_id");
