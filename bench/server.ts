@@ -5,6 +5,8 @@ import { administer, databaseUrl } from "../tests/setup/server.ts";
 
 /** An open database, and another, empty and migrated one on the same server. */
 export interface BenchServer extends Connection {
+  /** Its superuser's. */
+  readonly url: string;
   readonly another: (name: string) => Promise<Connection>;
 }
 
@@ -17,6 +19,7 @@ export async function startServer(): Promise<BenchServer> {
   const connection = await openMigrated(started.url);
   return {
     ...connection,
+    url: started.url,
     another: async (name) => {
       await administer(started.url, `create database ${name}`);
       return openMigrated(databaseUrl(started.url, name));
