@@ -40,11 +40,8 @@ export async function liveTypes(tx: Transaction): Promise<LiveTypes> {
     select c.relname || '.' || a.attname as path,
       case t.typtype when 'e' then 'enum ' else '' end || format_type(a.atttypid, a.atttypmod) as type
     from pg_class as c join pg_attribute as a on a.attrelid = c.oid join pg_type as t on t.oid = a.atttypid
-    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
-      and c.relname in (${sql.join(
-        TABLES.map((table) => sql`${getTableName(table)}`),
-        sql`, `,
-      )})`);
+    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+      and c.relname = any(${sql.param(TABLES.map(getTableName))}::text[])`);
   return new Map(
     rows<{ path: string; type: string }>(found).map(({ path: name, type }) => [name, type]),
   );

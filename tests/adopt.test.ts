@@ -297,6 +297,10 @@ suite(
       tried(async (tx, query) => {
         await query("update agent_registry set status = null, created_at = null, metadata = null");
         await query("update agent_execution_logs set status = null where status = 'running'");
+        await query("create table statuses (name text primary key)");
+        await query("insert into statuses values ('active')");
+        await query(`alter table agent_registry add constraint my_status foreign key (status)
+          references statuses deferrable initially deferred`);
         const { adopted, filled } = await adopt(tx, { fillDefaults: true });
         expect(adopted).toBe(true);
         expect(filled).toEqual([
@@ -309,7 +313,10 @@ suite(
           `select distinct status, created_at = now() as now, metadata::text, display_name like 'Agent %' as kept from agent_registry`,
         );
         expect(filledRows).toEqual([{ status: "active", now: true, metadata: "{}", kept: true }]);
-        expect(await diff(tx)).toEqual([]);
+        const others = await diff(tx);
+        expect(others.map(({ object }) => object)).toEqual([
+          "foreign key my_status on agent_registry",
+        ]);
       }));
 
     test("a dry run finds the same and changes nothing", async () => {
@@ -351,6 +358,17 @@ suite(
         await expect(attempt).rejects.toThrow(
           "alert_history.created_at is timestamp without time zone, expected timestamp with time zone",
         );
+      }));
+
+    test("a view or a partitioned table in the place of a table is refused, before anything else", () =>
+      tried(async (tx, query) => {
+        await query("drop table execution_embeddings");
+        await query("create table execution_embeddings (id uuid) partition by hash (id)");
+        await query("alter table alert_history rename to alerts");
+        await query("create view alert_history as select * from alerts");
+        const attempt = adopt(tx);
+        await expect(attempt).rejects.toThrow("alert_history is a view");
+        await expect(attempt).rejects.toThrow("execution_embeddings is partitioned");
       }));
 
     test("a missing table and missing columns are made", () =>
