@@ -16,6 +16,8 @@ import {
 } from "./offences.ts";
 import { confinedTransaction } from "./transaction.ts";
 
+export type { Offence } from "./offences.ts";
+
 export interface AdoptOptions {
   /** Only look: nothing is changed, and no right but to read is needed. Default false. */
   readonly dryRun?: boolean | undefined;
@@ -82,7 +84,10 @@ export async function adopt(
     await takeOver(tx, result.filled);
     return { adopted: true, ...result };
   };
-  return confinedTransaction(db, adoptAll, { isolationLevel: "read committed" });
+  return confinedTransaction(db, adoptAll, {
+    isolationLevel: "read committed",
+    accessMode: dryRun ? "read only" : "read write",
+  });
 }
 
 /** The columns there are. Throws where adoption is not the way, or cannot be. */

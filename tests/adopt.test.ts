@@ -202,6 +202,16 @@ suite(
         1,
       ],
       [
+        "a reference into a table that is gone",
+        [
+          "drop table prompt_library cascade",
+          "delete from prompt_library_usage where id = " + id("usage", 1),
+        ],
+        "prompt_library_usage",
+        "prompt_library_usage_library_component_id_fkey",
+        7,
+      ],
+      [
         "two active prompts of an agent",
         [`update agent_prompts set is_active = true where agent_id = ${id("agent", 5)}`],
         "agent_prompts",
@@ -295,7 +305,8 @@ suite(
 
     test("fillDefaults replaces NULLs by the column's default, and says how many", () =>
       tried(async (tx, query) => {
-        await query("update agent_registry set status = null, created_at = null, metadata = null");
+        await query("update agent_registry set status = null, metadata = null");
+        await query("update agent_registry set created_at = null where agent_name < 'agent-4'");
         await query("update agent_execution_logs set status = null where status = 'running'");
         await query("create table statuses (name text primary key)");
         await query("insert into statuses values ('active')");
@@ -305,14 +316,18 @@ suite(
         expect(adopted).toBe(true);
         expect(filled).toEqual([
           { table: "agent_registry", column: "status", count: 8 },
-          { table: "agent_registry", column: "created_at", count: 8 },
+          { table: "agent_registry", column: "created_at", count: 3 },
           { table: "agent_registry", column: "metadata", count: 8 },
           { table: "agent_execution_logs", column: "status", count: 8 },
         ]);
         const filledRows = await query(
-          `select distinct status, created_at = now() as now, metadata::text, display_name like 'Agent %' as kept from agent_registry`,
+          `select status, metadata::text, created_at = now() as now, count(*)::int as count
+           from agent_registry group by 1, 2, 3 order by 3`,
         );
-        expect(filledRows).toEqual([{ status: "active", now: true, metadata: "{}", kept: true }]);
+        expect(filledRows).toEqual([
+          { status: "active", metadata: "{}", now: false, count: 5 },
+          { status: "active", metadata: "{}", now: true, count: 3 },
+        ]);
         const others = await diff(tx);
         expect(others.map(({ object }) => object)).toEqual([
           "foreign key my_status on agent_registry",

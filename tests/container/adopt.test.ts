@@ -28,6 +28,7 @@ describe.skipIf(inject("server") === "")("adopt on a server", () => {
     await fillSeed(database, { agents: 200, logs: 90_000 });
     const before = await contents(database.query);
     expect(total(before)).toBeGreaterThan(100_000);
+    expect(await adopt(database.db, { dryRun: true })).toMatchObject({ adopted: false });
     const { adopted } = await adopt(database.db);
     expect(adopted).toBe(true);
     expect(await contents(database.query)).toEqual(before);
