@@ -141,10 +141,17 @@ function inSchema(definition: string, vectorSchema: string): string {
     : definition.replaceAll("public.vector", `${vectorSchema}.vector`);
 }
 
-/** A definition without what may differ: where the extension is, and into how many lists an index is cut. */
+/**
+ * A definition without what may differ: where the extension is, into how many lists an index is cut, and
+ * the columns of statistics, which PostgreSQL lists in their table's order.
+ */
 function comparable({ object, definition }: CatalogObject): string {
   if (object === "extension vector") return object;
-  return definition.replace(/(USING ivfflat .*) WITH \(lists='\d+'\)/, "$1");
+  return definition
+    .replace(/(USING ivfflat .*) WITH \(lists='\d+'\)/, "$1")
+    .replace(/(?<=^CREATE STATISTICS .* ON ).*(?= FROM )/, (columns) =>
+      columns.split(", ").toSorted().join(", "),
+    );
 }
 
 /** Objects with what goes with them: a missing table is not also twenty missing columns. */

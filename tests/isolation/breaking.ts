@@ -130,7 +130,7 @@ async function breakOnce(
 const names = (violation: string, target: string) => new RegExp(`\\b${target}\\b`).test(violation);
 
 /** Up to so many of a list, the first and the last among them. */
-function spread<T>(list: readonly T[], count: number): T[] {
+export function spread<T>(list: readonly T[], count: number): T[] {
   const step = Math.max(1, (list.length - 1) / Math.max(1, count - 1));
   const chosen = new Set(Array.from({ length: count }, (_, place) => Math.round(place * step)));
   return list.filter((_, index) => chosen.has(index));
