@@ -5,7 +5,8 @@ import type { Query } from "./engine.ts";
 const CATALOG = `
 with ours as (
   select c.oid, c.oid::regclass::text as name, c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
-    coalesce(c.relacl, acldefault((case c.relkind when 'S' then 's' else 'r' end)::"char", c.relowner)) as relacl
+    case when c.relkind <> 'i' then coalesce(c.relacl,
+      acldefault((case c.relkind when 'S' then 's' else 'r' end)::"char", c.relowner)) end as relacl
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where n.nspname in ('public', 'meta_agent', 'auth', 'drizzle')
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')

@@ -144,7 +144,7 @@ const columns: Damage[] = [
   },
   {
     kind: "NULL allowed",
-    places: per("column", "changed", (column, anatomy) =>
+    places: per("column", "changed", (column) =>
       column.notNull && column.name !== "id"
         ? alter(column, `alter ${column.name} drop not null`)
         : undefined,

@@ -36,7 +36,7 @@ interface Policy {
   readonly using: string;
 }
 
-async function readCatalog(tx: Transaction): Promise<Catalog> {
+export async function readCatalog(tx: Transaction): Promise<Catalog> {
   const tables = await survey(tx);
   const policies = rows<{ table: string; command: string; name: string; using: string }>(
     await tx.execute(sql`
