@@ -14,8 +14,8 @@ import { MigrationError, lockMigrators, pendingMigrations } from "./migrate.ts";
 
 /**
  * What of a database is not as this package's migrations make it, each with the statements that bring it
- * back; nothing when all is well. It reads the system catalogs alone, in two or three statements, and
- * takes no rights but to connect. Of a database that is not migrated, what is pending is missing.
+ * back; nothing when all is well. It reads the system catalogs alone, and takes no
+ * rights but to connect. Of a database that is not migrated, what is pending is missing.
  *
  * Not looked at: order and storage of columns, options of tables, the `lists` of the IVFFlat indexes,
  * attributes and memberships of roles, the stand-ins in schema `auth`, publications, and whatever others
@@ -54,7 +54,7 @@ export async function repair(db: Database, options: RepairOptions = {}): Promise
     const pending = await pendingMigrations(tx);
     if (pending.length > 0) {
       throw new MigrationError(
-        `${pending.length} migrations are pending: run meta-agent-db migrate, then repair what is left. Nothing was changed.`,
+        `${pending.length} ${pending.length === 1 ? "migration is" : "migrations are"} pending: run meta-agent-db migrate, then repair what is left. Nothing was changed.`,
       );
     }
     return applyRepairs(tx, options);
