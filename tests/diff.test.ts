@@ -287,7 +287,7 @@ const RUINS: [title: string, ...statements: string[]][] = [
 ];
 
 function manifest(objects: readonly CatalogObject[]): string {
-  const lines = objects.map(
+  const listed = objects.map(
     ({ object, parent, definition }) => `  ${JSON.stringify([object, parent, definition])},\n`,
   );
   return `// What the migrations make, read from a database that they made. Never edited by hand:
@@ -295,7 +295,7 @@ function manifest(objects: readonly CatalogObject[]): string {
 import type { CatalogObject } from "./catalog.ts";
 
 const OBJECTS: readonly (readonly [object: string, parent: string, definition: string])[] = [
-${lines.join("")}];
+${listed.join("")}];
 
 /** Every object of a migrated database, each before those that stand on it. */
 export const EXPECTED: readonly CatalogObject[] = OBJECTS.map(([object, parent, definition]) => ({
