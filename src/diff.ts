@@ -10,7 +10,8 @@ import {
   extraObject,
   missingObject,
 } from "./findings.ts";
-import { MigrationError, lockMigrators, pendingMigrations } from "./migrate.ts";
+import { lockMigrators } from "./lock.ts";
+import { MigrationError, pendingMigrations } from "./migrate.ts";
 
 /**
  * What of a database is not as this package's migrations make it, each with the statements that bring it

@@ -1,4 +1,4 @@
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { databaseUrls } from "../config.ts";
 import { type Connection, connect } from "../database.ts";
 import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
@@ -37,6 +37,12 @@ export const directoryOption = () =>
   );
 
 export const jsonOption = () => new Option("--json", "print JSON, for programs");
+
+/** Parses an option that takes seconds. */
+export function seconds(text: string): number {
+  if (/^\d{1,7}(\.\d+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It takes a number of seconds, 0 or more.");
+}
 
 export interface TargetOptions {
   readonly url?: string;

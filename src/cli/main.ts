@@ -3,13 +3,18 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { z } from "zod";
 import { databaseError, explain } from "../errors.ts";
+import { LockedError } from "../lock.ts";
 import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
-import { diffCommand } from "./diff.ts";
 import { migrateCommand } from "./migrate.ts";
+import { diffCommand } from "./diff.ts";
+import { ejectCommand } from "./eject.ts";
+import { initCommand } from "./init.ts";
 import { err, progress } from "./print.ts";
 import { rolesCommand } from "./roles.ts";
+import { sqlCommand } from "./sql.ts";
+import { statusCommand } from "./status.ts";
 
 // The reader of a pipe may have seen enough.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -28,7 +33,17 @@ const program = new Command("meta-agent-db")
     "after",
     "\nExit codes: 0 done, 1 error, 2 findings or something pending, 3 another migrator holds the lock, 64 usage.",
   );
-for (const subcommand of [migrateCommand, diffCommand, rolesCommand, demoCommand, devCommand]) {
+for (const subcommand of [
+  initCommand,
+  migrateCommand,
+  statusCommand,
+  diffCommand,
+  sqlCommand,
+  ejectCommand,
+  rolesCommand,
+  demoCommand,
+  devCommand,
+]) {
   program.addCommand(subcommand.showHelpAfterError().exitOverride());
 }
 program.showHelpAfterError().exitOverride();
@@ -47,5 +62,7 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof Error && "exitCode" in error && typeof error.exitCode === "number") {
     return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   }
-  return databaseError(error)?.code === "55P03" ? EXIT.locked : EXIT.error;
+  return error instanceof LockedError || databaseError(error)?.code === "55P03"
+    ? EXIT.locked
+    : EXIT.error;
 }
