@@ -31,6 +31,8 @@ export type { Finding } from "./findings.ts";
 export interface RepairOptions {
   /** Which findings to repair. Default: the safe ones. */
   readonly only?: (finding: Finding) => boolean;
+  /** Told when a migrator is at work, which is waited for. */
+  readonly onWait?: ((what: string) => void) | undefined;
 }
 
 export interface RepairResult {
@@ -51,7 +53,7 @@ export class RepairError extends Error {
  */
 export async function repair(db: Database, options: RepairOptions = {}): Promise<RepairResult> {
   const work = async (tx: Transaction) => {
-    await lockMigrators(tx);
+    await lockMigrators(tx, options);
     const pending = await pendingMigrations(tx);
     if (pending.length > 0) {
       throw new MigrationError(
