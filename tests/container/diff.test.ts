@@ -70,7 +70,8 @@ describe.skipIf(inject("server") === "")("diff on a server", () => {
     const connections = [connect(database.url), connect(database.url)];
     const results = await Promise.all(connections.map(({ db }) => repair(db)));
     await Promise.all(connections.map(({ close }) => close()));
-    expect(results.map(({ repaired }) => repaired.length).toSorted()).toEqual([0, 2]);
+    const counts = results.map(({ repaired }) => repaired.length);
+    expect(new Set(counts)).toEqual(new Set([0, 2]));
   });
 
   test("the command prints SQL that psql takes, as JSON the findings, and exits with 2", async () => {
