@@ -19,7 +19,7 @@ import { confinedTransaction } from "./transaction.ts";
 export type { Offence } from "./offences.ts";
 
 export interface AdoptOptions {
-  /** Only look: nothing is changed, and no right but to read is needed. Default false. */
+  /** Only look, in a read-only transaction. Default false. */
   readonly dryRun?: boolean | undefined;
   /** Put a column's default where it holds NULL and must not. Default false: such a row is an offence. */
   readonly fillDefaults?: boolean | undefined;
@@ -179,6 +179,7 @@ async function platformRows(
     (table) =>
       sql`select ${getTableName(table)}::text as "table", count(*)::int as count from ${table} where organization_id is null`,
   );
+  if (counts.length === 0) return [];
   const found = await tx.execute(sql`
     select "table", count from (${sql.join(counts, sql` union all `)}) as counted where count > 0`);
   return rows<{ table: string; count: number }>(found);

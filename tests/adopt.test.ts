@@ -1,4 +1,4 @@
-import { sql } from "drizzle-orm";
+import { getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { type AdoptOptions, type AdoptResult, adopt } from "../src/adopt.ts";
 import { type Transaction, rows } from "../src/database.ts";
@@ -395,6 +395,22 @@ suite(
           { version: "1.0.0", owner_email: null },
         ]);
         expect(await diff(tx)).toEqual([]);
+      }));
+
+    test("one empty table is enough to begin with: the others are made", () =>
+      tried(async (tx, query) => {
+        const others = TABLES.map(getTableName).filter((name) => name !== "prompt_library_usage");
+        await query(`drop table ${others.join(", ")} cascade`);
+        await query("delete from prompt_library_usage");
+        expect((await adopt(tx)).adopted).toBe(true);
+        expect(await diff(tx)).toEqual([]);
+      }));
+
+    test("where public does not come first, the tables looked at would be others: refused", () =>
+      tried(async (tx, query) => {
+        await query("create schema elsewhere");
+        await query("set local search_path = elsewhere, public");
+        await expect(adopt(tx)).rejects.toThrow("public must come first on the search_path");
       }));
 
     test("a database with our journal is migrate's", () =>
