@@ -16,8 +16,10 @@ import {
 } from "./offences.ts";
 import { confinedTransaction } from "./transaction.ts";
 
+export type { Offence } from "./offences.ts";
+
 export interface AdoptOptions {
-  /** Only look: nothing is changed, and no right but to read is needed. Default false. */
+  /** Only look, in a read-only transaction. Default false. */
   readonly dryRun?: boolean | undefined;
   /** Put a column's default where it holds NULL and must not. Default false: such a row is an offence. */
   readonly fillDefaults?: boolean | undefined;
@@ -82,13 +84,14 @@ export async function adopt(
     await takeOver(tx, result.filled);
     return { adopted: true, ...result };
   };
-  return confinedTransaction(db, adoptAll, { isolationLevel: "read committed" });
+  return confinedTransaction(db, adoptAll, {
+    isolationLevel: "read committed",
+    accessMode: dryRun ? "read only" : "read write",
+  });
 }
 
 /** The columns there are. Throws where adoption is not the way, or cannot be. */
 async function survey(tx: Transaction): Promise<LiveTypes> {
-  // Rows that a policy hides could neither be found nor filled: better an error.
-  await tx.execute(sql`set local row_security = off`);
   const [place] = rows<{ schema: string | null }>(
     await tx.execute(sql`select current_schema()::text as schema`),
   );
@@ -103,20 +106,46 @@ async function survey(tx: Transaction): Promise<LiveTypes> {
     );
   }
   const live = await liveTypes(tx);
-  if (live.size === 0) {
-    throw new Error("This database has none of the tables: run meta-agent-db migrate.");
-  }
-  const mistyped = TABLES.flatMap((table) => mistypedColumns(table, live));
-  if (mistyped.length > 0) {
+  const foreign = [
+    ...(await otherRelations(tx)),
+    ...TABLES.flatMap((table) => mistypedColumns(table, live)),
+  ];
+  if (foreign.length > 0) {
     throw new Error(
       [
-        "These are not the columns of these tables:",
-        ...mistyped.map((line) => `  ${line}`),
+        "These are not the tables of this package:",
+        ...foreign.map((line) => `  ${line}`),
         "Nothing was changed. Convert or rename them after a backup, then try again.",
       ].join("\n"),
     );
   }
+  if (live.size === 0) {
+    throw new Error("This database has none of the tables: run meta-agent-db migrate.");
+  }
+  const [hidden] = rows<{ name: string; owner: string }>(
+    await tx.execute(sql`
+      select relname::text as name, relowner::regrole::text as owner from pg_class
+      where relnamespace = 'public'::regnamespace and relname = any(${OUR_NAMES}) and row_security_active(oid)
+      order by relname limit 1`),
+  );
+  if (hidden) {
+    throw new Error(
+      `Row-level security hides rows of ${hidden.name} from this login. Connect as its owner, ${hidden.owner}; where it is forced on the owner, run ALTER TABLE ${hidden.name} NO FORCE ROW LEVEL SECURITY; first. Nothing was changed.`,
+    );
+  }
   return live;
+}
+
+const OUR_NAMES = sql`${sql.param(TABLES.map(getTableName))}::text[]`;
+
+async function otherRelations(tx: Transaction): Promise<string[]> {
+  const found = await tx.execute(sql`
+    select relname::text as name, case relkind when 'p' then 'partitioned' when 'v' then 'a view'
+      when 'm' then 'a materialized view' when 'f' then 'a foreign table' else 'no table' end as kind
+    from pg_class where relnamespace = 'public'::regnamespace and relkind <> 'r'
+      and relname = any(${OUR_NAMES})
+    order by relname`);
+  return rows<{ name: string; kind: string }>(found).map(({ name, kind }) => `${name} is ${kind}`);
 }
 
 /** Types whose every value is one of the type that it is to be, by that type. */
@@ -150,6 +179,7 @@ async function platformRows(
     (table) =>
       sql`select ${getTableName(table)}::text as "table", count(*)::int as count from ${table} where organization_id is null`,
   );
+  if (counts.length === 0) return [];
   const found = await tx.execute(sql`
     select "table", count from (${sql.join(counts, sql` union all `)}) as counted where count > 0`);
   return rows<{ table: string; count: number }>(found);
@@ -168,6 +198,8 @@ async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
       cause,
     });
   }
+  // A table with checks put off to the end of the transaction could not be altered.
+  await tx.execute(sql`set constraints all immediate`);
   for (const table of TABLES) await fill(tx, table, gaps);
   // What others added stays, but for what it opens to our roles.
   const only = ({ problem, safe }: Finding) => problem !== "extra" || safe;

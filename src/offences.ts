@@ -40,11 +40,8 @@ export async function liveTypes(tx: Transaction): Promise<LiveTypes> {
     select c.relname || '.' || a.attname as path,
       case t.typtype when 'e' then 'enum ' else '' end || format_type(a.atttypid, a.atttypmod) as type
     from pg_class as c join pg_attribute as a on a.attrelid = c.oid join pg_type as t on t.oid = a.atttypid
-    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
-      and c.relname in (${sql.join(
-        TABLES.map((table) => sql`${getTableName(table)}`),
-        sql`, `,
-      )})`);
+    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+      and c.relname = any(${sql.param(TABLES.map(getTableName))}::text[])`);
   return new Map(
     rows<{ path: string; type: string }>(found).map(({ path: name, type }) => [name, type]),
   );
@@ -105,8 +102,8 @@ export function rulesOf(table: PgTable, live: LiveTypes): Rule[] {
 /** The rows of a table, each column as the type that it is to have. */
 function rowsOf(table: PgTable, live: LiveTypes): SQL {
   const present = columnsOf(table).filter((column) => live.has(path(column)));
-  if (present.every((column) => live.get(path(column)) === column.getSQLType()))
-    return sql`${table}`;
+  const isAsItIsToBe = (column: AnyPgColumn) => live.get(path(column)) === column.getSQLType();
+  if (present.every(isAsItIsToBe)) return sql`${table}`;
   const cast = present.map(
     (column) =>
       sql`${sql.identifier(column.name)}::${sql.raw(column.getSQLType())} as ${sql.identifier(column.name)}`,
@@ -224,9 +221,12 @@ function references(table: PgTable, live: LiveTypes): Rule[] {
     const orphans: Rule = {
       name,
       demands: `${child.name}: a row of ${getTableName(parent.table)}`,
-      reads: [child, parent],
-      offenders: sql`select ${id} from ${from} where ${child} is not null
-        and not exists (select from ${parent.table} as parent where parent.id = ${child})`,
+      reads: [child],
+      offenders: sql`select ${id} from ${from} where ${child} is not null ${
+        live.has(path(parent))
+          ? sql`and not exists (select from ${parent.table} as parent where parent.id = ${child})`
+          : undefined
+      }`,
     };
     // A table without organization belongs to that of the row its first key names.
     const [owner] = organizationOf(table) ? [] : keys;

@@ -1,4 +1,4 @@
-import { sql } from "drizzle-orm";
+import { getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { type AdoptOptions, type AdoptResult, adopt } from "../src/adopt.ts";
 import { type Transaction, rows } from "../src/database.ts";
@@ -202,6 +202,16 @@ suite(
         1,
       ],
       [
+        "a reference into a table that is gone",
+        [
+          "drop table prompt_library cascade",
+          "delete from prompt_library_usage where id = " + id("usage", 1),
+        ],
+        "prompt_library_usage",
+        "prompt_library_usage_library_component_id_fkey",
+        7,
+      ],
+      [
         "two active prompts of an agent",
         [`update agent_prompts set is_active = true where agent_id = ${id("agent", 5)}`],
         "agent_prompts",
@@ -295,21 +305,33 @@ suite(
 
     test("fillDefaults replaces NULLs by the column's default, and says how many", () =>
       tried(async (tx, query) => {
-        await query("update agent_registry set status = null, created_at = null, metadata = null");
+        await query("update agent_registry set status = null, metadata = null");
+        await query("update agent_registry set created_at = null where agent_name < 'agent-4'");
         await query("update agent_execution_logs set status = null where status = 'running'");
+        await query("create table statuses (name text primary key)");
+        await query("insert into statuses values ('active')");
+        await query(`alter table agent_registry add constraint my_status foreign key (status)
+          references statuses deferrable initially deferred`);
         const { adopted, filled } = await adopt(tx, { fillDefaults: true });
         expect(adopted).toBe(true);
         expect(filled).toEqual([
           { table: "agent_registry", column: "status", count: 8 },
-          { table: "agent_registry", column: "created_at", count: 8 },
+          { table: "agent_registry", column: "created_at", count: 3 },
           { table: "agent_registry", column: "metadata", count: 8 },
           { table: "agent_execution_logs", column: "status", count: 8 },
         ]);
         const filledRows = await query(
-          `select distinct status, created_at = now() as now, metadata::text, display_name like 'Agent %' as kept from agent_registry`,
+          `select status, metadata::text, created_at = now() as now, count(*)::int as count
+           from agent_registry group by 1, 2, 3 order by 3`,
         );
-        expect(filledRows).toEqual([{ status: "active", now: true, metadata: "{}", kept: true }]);
-        expect(await diff(tx)).toEqual([]);
+        expect(filledRows).toEqual([
+          { status: "active", metadata: "{}", now: false, count: 5 },
+          { status: "active", metadata: "{}", now: true, count: 3 },
+        ]);
+        const others = await diff(tx);
+        expect(others.map(({ object }) => object)).toEqual([
+          "foreign key my_status on agent_registry",
+        ]);
       }));
 
     test("a dry run finds the same and changes nothing", async () => {
@@ -353,6 +375,17 @@ suite(
         );
       }));
 
+    test("a view or a partitioned table in the place of a table is refused, before anything else", () =>
+      tried(async (tx, query) => {
+        await query("drop table execution_embeddings");
+        await query("create table execution_embeddings (id uuid) partition by hash (id)");
+        await query("alter table alert_history rename to alerts");
+        await query("create view alert_history as select * from alerts");
+        const attempt = adopt(tx);
+        await expect(attempt).rejects.toThrow("alert_history is a view");
+        await expect(attempt).rejects.toThrow("execution_embeddings is partitioned");
+      }));
+
     test("a missing table and missing columns are made", () =>
       tried(async (tx, query) => {
         await query("drop table agent_dependencies");
@@ -362,6 +395,22 @@ suite(
           { version: "1.0.0", owner_email: null },
         ]);
         expect(await diff(tx)).toEqual([]);
+      }));
+
+    test("one empty table is enough to begin with: the others are made", () =>
+      tried(async (tx, query) => {
+        const others = TABLES.map(getTableName).filter((name) => name !== "prompt_library_usage");
+        await query(`drop table ${others.join(", ")} cascade`);
+        await query("delete from prompt_library_usage");
+        expect((await adopt(tx)).adopted).toBe(true);
+        expect(await diff(tx)).toEqual([]);
+      }));
+
+    test("where public does not come first, the tables looked at would be others: refused", () =>
+      tried(async (tx, query) => {
+        await query("create schema elsewhere");
+        await query("set local search_path = elsewhere, public");
+        await expect(adopt(tx)).rejects.toThrow("public must come first on the search_path");
       }));
 
     test("a database with our journal is migrate's", () =>

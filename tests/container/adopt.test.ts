@@ -28,6 +28,7 @@ describe.skipIf(inject("server") === "")("adopt on a server", () => {
     await fillSeed(database, { agents: 200, logs: 90_000 });
     const before = await contents(database.query);
     expect(total(before)).toBeGreaterThan(100_000);
+    expect(await adopt(database.db, { dryRun: true })).toMatchObject({ adopted: false });
     const { adopted } = await adopt(database.db);
     expect(adopted).toBe(true);
     expect(await contents(database.query)).toEqual(before);
@@ -71,6 +72,11 @@ describe.skipIf(inject("server") === "")("adopt on a server", () => {
       await makeSeed(owned);
       await fillSeed(owned, { agents: 8, logs: 60 });
       const before = await contents(owned.query);
+      await owned.query("alter table agent_slas force row level security");
+      await expect(adopt(owned.db)).rejects.toThrow(
+        "Row-level security hides rows of agent_slas from this login",
+      );
+      await owned.query("alter table agent_slas no force row level security");
       expect((await adopt(owned.db)).adopted).toBe(true);
       expect(await contents(owned.query)).toEqual(before);
       expect(await diff(owned.db)).toEqual([]);

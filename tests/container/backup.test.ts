@@ -120,6 +120,19 @@ describe.skipIf(inject("server") === "")("a backup", () => {
     await dropped("open");
   });
 
+  test("restored without its privileges: diff --repair grants them again", async () => {
+    await run("createdb ungranted");
+    await opened("ungranted", ({ script }) => script(prerequisitesSql()));
+    await run("pg_restore --no-privileges --exit-on-error --dbname ungranted /tmp/app.dump");
+    await opened("ungranted", async (database) => {
+      expect(await count(database, POLICIES)).toBeGreaterThan(100);
+      expect(await count(database, GRANTS)).toBe(0);
+      expect((await repair(database.db)).remaining).toEqual([]);
+      await seesItsOwn(database);
+    });
+    await dropped("ungranted");
+  });
+
   test("an owner who is no superuser restores a dump without the extension, which a superuser makes", async () => {
     await administer(server.url, "create role plain login password 'x'");
     await run("createdb --owner plain plain");
