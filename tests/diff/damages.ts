@@ -622,6 +622,9 @@ const privileges: Damage[] = [
   },
 ];
 
+/** A function's definition without its body. */
+const headOf = (definition: string) => definition.split("AS $function$")[0] ?? "";
+
 const functions: Damage[] = [
   {
     kind: "a function dropped",
@@ -641,7 +644,7 @@ const functions: Damage[] = [
       "function",
       "changed",
       ({ name, definition }) =>
-        `alter function ${name} ${definition.includes("STABLE") ? "volatile" : "stable"}`,
+        `alter function ${name} ${headOf(definition).includes("STABLE") ? "volatile" : "stable"}`,
     ),
   },
   {
@@ -662,7 +665,7 @@ const functions: Damage[] = [
       "function",
       "changed",
       ({ name, definition }) =>
-        `alter function ${name} security ${definition.includes("SECURITY DEFINER") ? "invoker" : "definer"}`,
+        `alter function ${name} security ${headOf(definition).includes("SECURITY DEFINER") ? "invoker" : "definer"}`,
     ),
   },
   {
