@@ -29,8 +29,8 @@ export interface Part {
 
 export interface Anatomy {
   readonly of: (kind: Part["kind"]) => readonly Part[];
-  /** What falls with these when they are dropped with CASCADE, as findings say it. */
-  readonly fallsWith: (...parts: readonly Part[]) => string[];
+  /** What falls when it is dropped with CASCADE, itself included, as findings say it. */
+  readonly fallsWith: (part: Part) => string[];
   /** Whether no other part stands on it. */
   readonly isFree: (part: Part) => boolean;
 }
@@ -86,7 +86,11 @@ from pg_attrdef d join pg_class c on c.oid = adrelid join pg_attribute a on attr
 
 const EDGES = sql`
 select concat_ws(':', refclassid, refobjid, refobjsubid) as "from", concat_ws(':', classid, objid, objsubid) as "to"
-from pg_depend where deptype in ('n', 'a', 'i', 'e')`;
+from pg_depend where deptype in ('n', 'a', 'i', 'e')
+union all
+-- An index that cannot stay takes its constraint with it.
+select concat_ws(':', classid, objid, objsubid), concat_ws(':', refclassid, refobjid, refobjsubid)
+from pg_depend where deptype = 'i' and refclassid = 'pg_constraint'::regclass`;
 
 /** Reads the parts of a migrated database, and what stands on what. */
 export async function dissect(tx: Transaction): Promise<Anatomy> {
@@ -104,33 +108,34 @@ export async function dissect(tx: Transaction): Promise<Anatomy> {
       standing.set(key, (standing.get(key) ?? new Set()).add(to));
     }
   }
-  const fallenKeys = (roots: readonly string[]): Set<string> => {
-    const fallen = new Set(roots);
+  const fallenKeys = (root: string): Set<string> => {
+    const fallen = new Set([root]);
     for (const key of fallen) for (const next of standing.get(key) ?? []) fallen.add(next);
     return fallen;
   };
+  const fallsWith = (root: Part): string[] => {
+    const fallen = fallenKeys(root.key);
+    const gone = parts.filter(({ key }) => fallen.has(key));
+    // Said once: with its table.
+    const tables = new Set(gone.flatMap(({ kind, table }) => (kind === "table" ? [table] : [])));
+    const missing = gone.filter(({ kind, table }) => kind === "table" || !tables.has(table));
+    const changed = defaults.filter(
+      ({ key, object }) =>
+        fallen.has(key) &&
+        !gone.some(
+          (part) =>
+            part.object === object ||
+            (part.kind === "table" && object.startsWith(`column ${part.name}.`)),
+        ),
+    );
+    return [
+      ...missing.map(({ object }) => `missing ${object}`),
+      ...changed.map(({ object }) => `changed ${object}`),
+    ];
+  };
   return {
     of: (kind) => parts.filter((part) => part.kind === kind),
-    isFree: ({ key }) => !parts.some((part) => standing.get(key)?.has(part.key)),
-    fallsWith: (...roots) => {
-      const fallen = fallenKeys(roots.map(({ key }) => key));
-      const gone = parts.filter(({ key }) => fallen.has(key));
-      // Said once: with its table.
-      const tables = new Set(gone.flatMap(({ kind, table }) => (kind === "table" ? [table] : [])));
-      const missing = gone.filter(({ kind, table }) => kind === "table" || !tables.has(table));
-      const changed = defaults.filter(
-        ({ key, object }) =>
-          fallen.has(key) &&
-          !gone.some(
-            (part) =>
-              part.object === object ||
-              (part.kind === "table" && object.startsWith(`column ${part.name}.`)),
-          ),
-      );
-      return [
-        ...missing.map(({ object }) => `missing ${object}`),
-        ...changed.map(({ object }) => `changed ${object}`),
-      ];
-    },
+    fallsWith,
+    isFree: (part) => fallsWith(part).length === 1,
   };
 }

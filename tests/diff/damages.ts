@@ -156,6 +156,22 @@ const columns: Damage[] = [
       column.notNull ? undefined : alter(column, `alter ${column.name} set not null`),
     ),
   },
+  // From PostgreSQL 18 on.
+  ...(engine === "container"
+    ? []
+    : [
+        {
+          kind: "NULL refused in new rows only",
+          places: per("column", "changed", (column) =>
+            column.notNull && column.name !== "id"
+              ? [
+                  alter(column, `alter ${column.name} drop not null`),
+                  alter(column, `add not null ${column.name} not valid`),
+                ]
+              : undefined,
+          ),
+        },
+      ]),
   {
     kind: "a column that counts by itself",
     places: per("column", "changed", (column) =>
@@ -606,6 +622,9 @@ const privileges: Damage[] = [
   },
 ];
 
+/** A function's definition without its body. */
+const headOf = (definition: string) => definition.split("AS $function$")[0] ?? "";
+
 const functions: Damage[] = [
   {
     kind: "a function dropped",
@@ -625,7 +644,7 @@ const functions: Damage[] = [
       "function",
       "changed",
       ({ name, definition }) =>
-        `alter function ${name} ${definition.includes("STABLE") ? "volatile" : "stable"}`,
+        `alter function ${name} ${headOf(definition).includes("STABLE") ? "volatile" : "stable"}`,
     ),
   },
   {
@@ -646,7 +665,7 @@ const functions: Damage[] = [
       "function",
       "changed",
       ({ name, definition }) =>
-        `alter function ${name} security ${definition.includes("SECURITY DEFINER") ? "invoker" : "definer"}`,
+        `alter function ${name} security ${headOf(definition).includes("SECURITY DEFINER") ? "invoker" : "definer"}`,
     ),
   },
   {
