@@ -61,7 +61,8 @@ import { databaseUrls } from "meta-agent-db/config";
 import { tablesFilter } from "meta-agent-db/drizzle-kit";
 
 // Your own tables only. Those of meta-agent-db come from "npx meta-agent-db migrate", which runs first;
-// its journal is another one, so neither skips files of the other.
+// its journal is another one, so neither skips files of the other. Use generate and migrate: "drizzle-kit
+// push" drops what only a migration says, such as the policies of your tables.
 export default defineConfig({
   dialect: "postgresql",
   schema: "./${schema}",
