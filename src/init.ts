@@ -79,9 +79,11 @@ import { agentRegistry } from "meta-agent-db/governance";
 // Your own tables. Refer to those of meta-agent-db, but do not export them from here: drizzle-kit makes
 // migrations of what this file exports.
 
-/** An example: a note about an agent. Row-level security keeps it closed until a migration opens it to its
- * organization: npx drizzle-kit generate --custom --name isolate_agent_notes, with the line
- * SELECT meta_agent.isolate('agent_notes', 'notes'); */
+/**
+ * An example: a note about an agent. Row-level security keeps it closed until a migration opens it to its
+ * organization: npx drizzle-kit generate --custom --name isolate_agent_notes, and in that file
+ * SELECT meta_agent.isolate('agent_notes', 'notes');
+ */
 export const agentNotes = pgTable(
   "agent_notes",
   {
@@ -93,6 +95,9 @@ export const agentNotes = pgTable(
     createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
     organizationId: uuid("organization_id").default(sql\`meta_agent.current_organization_id()\`),
   },
-  (t) => [index("idx_agent_notes_agent_id").on(t.agentId), index("idx_agent_notes_organization_id").on(t.organizationId)],
+  (t) => [
+    index("idx_agent_notes_agent_id").on(t.agentId),
+    index("idx_agent_notes_organization_id").on(t.organizationId),
+  ],
 ).enableRLS();
 `;

@@ -5,7 +5,7 @@ import { sql } from "drizzle-orm";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { connect } from "../src/database.ts";
 import { migrate, migrationStatus, readMigrations } from "../src/migrate.ts";
-import { ejectSupabase, installSql, prerequisitesSql } from "../src/script.ts";
+import { PREREQUISITES_SQL, ejectSupabase, installSql } from "../src/script.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty, openMigrated } from "./engine.ts";
 
@@ -110,8 +110,8 @@ describe.skipIf(engine === "container" && inject("server") === "")("the script",
     await database.query(`create role ${login} nosuperuser`);
     await database.query(`grant create on database ${row?.name} to ${login}`);
     await database.query(`grant create, usage on schema public to ${login}`);
-    await database.query(prerequisitesSql());
-    await database.query(prerequisitesSql());
+    await database.query(PREREQUISITES_SQL);
+    await database.query(PREREQUISITES_SQL);
     await database.db.transaction(async (tx) => {
       await tx.execute(sql.raw(`set local role ${login}`));
       await migrate(tx);
@@ -123,7 +123,7 @@ describe.skipIf(engine === "container" && inject("server") === "")("the script",
 
   test("what a superuser runs first puts vector where Supabase has its extensions", async () => {
     await database.query("create schema extensions");
-    await database.query(prerequisitesSql());
+    await database.query(PREREQUISITES_SQL);
     expect(
       await database.query(
         "select extnamespace::regnamespace::text as home from pg_extension where extname = 'vector'",

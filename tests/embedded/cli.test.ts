@@ -74,6 +74,9 @@ describe("a wrong command line or setting", () => {
     [["nonsense"], "unknown command 'nonsense'"],
     [["migrate", "--nonsense"], "unknown option '--nonsense'"],
     [["dev", "--port", "http"], "It takes a number from 0 to 65535"],
+    [["migrate", "--lock-timeout", "soon"], "It takes a number of seconds, 0 or more."],
+    [["migrate", "--wait", "-1"], "It takes a number of seconds, 0 or more."],
+    [["eject"], "required option '--supabase' not specified"],
     [["migrate", "--url", "postgres://h/d", "--directory", "d"], "cannot be used with"],
   ])("%j is a usage error, 64", async (words, said) => {
     const outcome = await cli(words);
@@ -84,7 +87,8 @@ describe("a wrong command line or setting", () => {
   test("help is no error", async () => {
     const { code, stdout } = await cli(["--help"]);
     expect(code).toBe(0);
-    for (const command of ["migrate", "demo", "dev"]) expect(stdout).toContain(command);
+    for (const command of ["init", "migrate", "status", "sql", "eject", "demo", "dev"])
+      expect(stdout).toContain(command);
   });
 
   test.each(["DATABASE_URL", "MIGRATION_DATABASE_URL"])(
