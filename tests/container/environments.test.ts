@@ -12,6 +12,7 @@ import { guarantees } from "../isolation/guarantees.ts";
 import {
   type Environment,
   drizzleKit,
+  ejected,
   inventory,
   openAsOwner,
   openSupabaseLike,
@@ -142,6 +143,12 @@ inEnvironment(
   "a Supabase project migrated by drizzle-kit",
   () => openSupabaseLike("old", drizzleKit),
   (current) => migratedLikeAnywhere(current),
+);
+
+inEnvironment(
+  "a Supabase project migrated by the files of eject",
+  () => openSupabaseLike("new", ejected),
+  (current) => migratedLikeAnywhere(current, ["extension vector"]),
 );
 
 inEnvironment("a plain database whose owner is no superuser", openAsOwner, (current) => {
