@@ -120,12 +120,19 @@ const settings = {
 };
 const allSettings = z.object(settings);
 const databaseSettings = allSettings.pick({ databaseUrl: true, migrationDatabaseUrl: true });
+const healthSettings = allSettings.pick({
+  failureRateThreshold: true,
+  failureCountThreshold: true,
+  latencySpikeThreshold: true,
+});
 
 // Derived from the literal, not from `allSettings`: only so do its comments reach whoever uses the types.
 /** What `loadConfig` returns. */
 export type Config = z.output<z.ZodObject<typeof settings>>;
 /** What `databaseUrls` returns. */
 export type DatabaseUrls = Pick<Config, keyof typeof databaseSettings.shape>;
+/** What `refreshHealth` judges by. */
+export type HealthThresholds = Pick<Config, keyof typeof healthSettings.shape>;
 
 /** Values that win over the environment. `undefined` and `""` count as not given. */
 type Overrides<Settings> = {
@@ -156,6 +163,11 @@ export function databaseUrls(
   options: ConfigOptions = {},
 ): DatabaseUrls {
   return withMigrationUrl(read(databaseSettings, overrides, options));
+}
+
+/** The thresholds passed, the rest by default; by the rules of `loadConfig`, but reading nothing else. */
+export function healthThresholds(overrides: Overrides<HealthThresholds> = {}): HealthThresholds {
+  return read(healthSettings, overrides, { env: {}, envFile: false });
 }
 
 function withMigrationUrl<Urls extends DatabaseUrls>(urls: Urls): Urls {

@@ -15,11 +15,13 @@ export {
 export * from "./errors.ts";
 export * from "./init.ts";
 export { type LockHolder, LockedError } from "./lock.ts";
+export * from "./health.ts";
 export * from "./migrate.ts";
 export * from "./promote.ts";
 export * from "./refusals.ts";
 export * from "./relations.ts";
 export * from "./roles.ts";
+export * from "./rollup.ts";
 export * from "./schema/index.ts";
 export * from "./script.ts";
 export * from "./search.ts";

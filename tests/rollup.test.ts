@@ -1,0 +1,637 @@
+import { randomUUID } from "node:crypto";
+import { sql } from "drizzle-orm";
+import * as fc from "fast-check";
+import { beforeAll, expect, test } from "vitest";
+import { type Transaction, withOrganization, withServiceRole } from "../src/database.ts";
+import { loadDemo } from "../src/demo.ts";
+import { databaseError } from "../src/errors.ts";
+import { type CappedSum, type Days, type RollUp, rollUpMetrics } from "../src/rollup.ts";
+import {
+  type NewAgentExecutionLog,
+  agentExecutionLogs,
+  agentPerformanceMetrics,
+  agentPrompts,
+  agentRegistry,
+} from "../src/schema/index.ts";
+import { newAgent, newExecutionLog, newPerformanceMetric, newPrompt } from "../src/testing.ts";
+import { EXECUTION_STATUSES } from "../src/values.ts";
+import { type TestDatabase, suite } from "./engine.ts";
+import { explained } from "./explained.ts";
+import { type Log, type Metric, dayOf, metricsOf, near } from "./reference.ts";
+
+const RUNS = Number(process.env["PROPERTY_RUNS"] ?? 60);
+const SEED = process.env["PROPERTY_SEED"];
+
+const A = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
+const B = "0c9d1a52-77aa-4c55-8d2e-5b1b5c1f6e01";
+/** NULL is the platform. */
+const OWNERS = [A, B, null];
+
+const FIRST = "2026-03-01";
+const ALL = { from: FIRST, to: "2026-03-03" };
+
+/** An agent with two prompts. */
+interface Member {
+  owner: string | null;
+  agentId: string;
+  prompts: readonly [null, string, string];
+}
+
+async function insertMember(tx: Transaction, organizationId: string | null): Promise<Member> {
+  const agent = newAgent({ organizationId });
+  const { id: agentId } = agent;
+  const prompts = [
+    newPrompt({ agentId, organizationId }),
+    newPrompt({ agentId, organizationId }),
+  ] as const;
+  await tx.insert(agentRegistry).values(agent);
+  await tx.insert(agentPrompts).values([...prompts]);
+  return { owner: organizationId, agentId, prompts: [null, prompts[0].id, prompts[1].id] };
+}
+
+/** A log as it is stored, and read by the reference. */
+type StoredLog = Log & { id: string; organizationId: string | null; actionType: string };
+
+const at = (instant: string) => new Date(instant);
+
+/** One log of an agent that has a fresh id, on the first day unless told otherwise. */
+const logOf = (member: Member, given: Partial<NewAgentExecutionLog> = {}) =>
+  newExecutionLog({
+    agentId: member.agentId,
+    organizationId: member.owner,
+    timestamp: at(`${FIRST}T12:00:00Z`),
+    ...given,
+  });
+
+/** Rolls up as an organization, or as service role. */
+const rollUpAs = ({ db }: TestDatabase, owner: string | null, days: Days, zone = "UTC") => {
+  const work = async (tx: Transaction): Promise<RollUp> => {
+    await tx.execute(sql`select set_config('TimeZone', ${zone}, true)`);
+    return rollUpMetrics(tx, days);
+  };
+  return owner === null ? withServiceRole(db, work) : withOrganization(db, owner, work);
+};
+
+suite("rollUpMetrics", (database) => {
+  let member: Member;
+  beforeAll(async () => {
+    member = await withServiceRole(database.db, (tx) => insertMember(tx, A));
+  });
+
+  /** What a roll-up makes of these logs, which leave nothing behind. */
+  async function rolledUp(logs: NewAgentExecutionLog[], days: Days = ALL) {
+    await database.db.insert(agentExecutionLogs).values(logs);
+    const result = await rollUpAs(database, A, days);
+    const metrics = await database.db.select().from(agentPerformanceMetrics);
+    await empty(database);
+    return { ...result, metrics };
+  }
+
+  test.each(["2026-3-1", "2026-02-30", "0000-01-01", "", "2026-03-01T00:00:00Z", "infinity", null])(
+    "%j is no day, and no SQL is sent",
+    async (day) => {
+      for (const days of [
+        { from: day, to: "2026-03-01" },
+        { from: "2026-03-01", to: day },
+      ]) {
+        await withOrganization(database.db, A, async (tx) => {
+          const statements: unknown[] = [];
+          const spy = new Proxy(tx, {
+            get: (target, key) =>
+              key === "execute"
+                ? (query: unknown) => statements.push(query)
+                : Reflect.get(target, key),
+          });
+          await expect(Reflect.apply(rollUpMetrics, undefined, [spy, days])).rejects.toThrow(
+            /rollUpMetrics: (from|to) must be a day, YYYY-MM-DD/,
+          );
+          expect(statements).toEqual([]);
+        });
+      }
+    },
+  );
+
+  test("a last day before the first is refused", async () => {
+    const days = { from: "2026-03-02", to: "2026-03-01" };
+    await expect(rollUpAs(database, A, days)).rejects.toThrow("to must not be before from");
+  });
+
+  test.each(["0001-01-01", "9999-12-31", "2028-02-29"])("%s is a day like another", async (day) => {
+    const timestamp = at(`${day}T23:59:59.999Z`);
+    const { metrics, written } = await rolledUp([logOf(member, { timestamp })], {
+      from: day,
+      to: day,
+    });
+    expect(written).toBe(1);
+    expect(metrics).toMatchObject([{ date: day, totalExecutions: 1, organizationId: A }]);
+  });
+
+  test("a row that names every rule: precedence, distinct executions, sums, percentiles, errors", async () => {
+    const [first, second, third] = [randomUUID(), randomUUID(), randomUUID()];
+    const { metrics, ...result } = await rolledUp([
+      logOf(member, {
+        executionId: first,
+        latencyMs: 100,
+        estimatedCostUsd: "0.1",
+        tokenCountInput: 5,
+      }),
+      logOf(member, {
+        executionId: first,
+        status: "timeout",
+        latencyMs: 200,
+        estimatedCostUsd: "0.2",
+      }),
+      logOf(member, { executionId: first, status: "failure", latencyMs: 300, qualityScore: 50 }),
+      logOf(member, { executionId: second, status: "timeout", reviewedBy: "somebody" }),
+      logOf(member, { executionId: second, status: "running", reviewedBy: "somebody" }),
+      logOf(member, { executionId: third, latencyMs: 400, tokenCountOutput: 7, qualityScore: 100 }),
+      logOf(member, { status: "running" }),
+      logOf(member, { status: "cancelled", errorType: "not counted" }),
+      logOf(member, { status: "failure", errorType: "b" }),
+      logOf(member, { status: "failure", errorType: "a" }),
+    ]);
+    expect(result).toEqual({ rows: 1, written: 1, removed: 0, capped: [] });
+    expect(metrics).toEqual([
+      {
+        id: expect.any(String),
+        organizationId: A,
+        agentId: member.agentId,
+        promptVersionId: null,
+        date: FIRST,
+        totalExecutions: 7,
+        successfulExecutions: 1,
+        failedExecutions: 3,
+        timeoutExecutions: 1,
+        avgLatencyMs: 250,
+        p50LatencyMs: 250,
+        p95LatencyMs: 385,
+        p99LatencyMs: 397,
+        totalCostUsd: "0.3",
+        costPerExecution: expect.stringMatching(/^0\.0428571428571428\d*$/),
+        totalTokensInput: 5,
+        totalTokensOutput: 7,
+        avgQualityScore: 75,
+        humanInterventions: 1,
+        uniqueErrorTypes: 3,
+        mostCommonError: "a",
+        errorDistribution: { a: 1, b: 1, unknown: 1 },
+      },
+    ]);
+  });
+
+  test("an execution over midnight counts on each day that has rows of it", async () => {
+    const executionId = randomUUID();
+    const { metrics } = await rolledUp([
+      logOf(member, { executionId, timestamp: at("2026-03-01T23:59:59.999Z") }),
+      logOf(member, { executionId, timestamp: at("2026-03-02T00:00:00Z"), status: "failure" }),
+    ]);
+    expect(metrics).toHaveLength(2);
+    expect(metrics).toEqual(
+      expect.arrayContaining([
+        expect.objectContaining({
+          date: "2026-03-01",
+          successfulExecutions: 1,
+          failedExecutions: 0,
+        }),
+        expect.objectContaining({
+          date: "2026-03-02",
+          successfulExecutions: 0,
+          failedExecutions: 1,
+        }),
+      ]),
+    );
+  });
+
+  test("a sum that its column cannot hold is stored as the maximum and reported exactly", async () => {
+    const huge = {
+      tokenCountInput: 2_147_483_647,
+      tokenCountOutput: 2_147_483_647,
+      estimatedCostUsd: "1000000000000",
+      executionId: randomUUID(),
+    };
+    const { metrics, capped } = await rolledUp([
+      logOf(member, huge),
+      logOf(member, { ...huge, estimatedCostUsd: "0.000001", tokenCountOutput: 0 }),
+    ]);
+    const row = { agentId: member.agentId, promptVersionId: null, date: FIRST };
+    expect(capped).toEqual([
+      {
+        ...row,
+        column: "costPerExecution",
+        value: expect.stringMatching(/^1000000000000\.0000010*$/),
+      },
+      { ...row, column: "totalCostUsd", value: "1000000000000.000001" },
+      { ...row, column: "totalTokensInput", value: "4294967294" },
+    ]);
+    expect(metrics).toMatchObject([
+      {
+        totalTokensInput: 2_147_483_647,
+        totalTokensOutput: 2_147_483_647,
+        totalCostUsd: "1000000000000",
+        costPerExecution: "1000000000000",
+      },
+    ]);
+  });
+
+  test("no legal log makes it fail: the largest numbers, the longest texts, every instant of a day", async () => {
+    const logs = [0, 2_147_483_647, 2_147_483_646].map((latencyMs) =>
+      logOf(member, {
+        latencyMs,
+        status: "failure",
+        errorType: `${"𝄞".repeat(255)}${"x".repeat(100_000)}${latencyMs}`,
+        qualityScore: 100,
+      }),
+    );
+    await database.db.insert(agentExecutionLogs).values(logs);
+    await database.query(
+      "update agent_execution_logs set quality_score = 99.99999999999999999999999999",
+    );
+    const { rows: count } = await rollUpAs(database, A, ALL);
+    const [metric] = await database.db.select().from(agentPerformanceMetrics);
+    await empty(database);
+    expect(count).toBe(1);
+    expect(metric).toMatchObject({
+      mostCommonError: "𝄞".repeat(255),
+      errorDistribution: { ["𝄞".repeat(255)]: 3 },
+      p99LatencyMs: near(2_147_483_646.98),
+    });
+  });
+
+  test("days that lost all rows disappear; other days, other tenants' and the platform's stay", async () => {
+    const stranger = await withServiceRole(database.db, (tx) => insertMember(tx, B));
+    const platform = await withServiceRole(database.db, (tx) => insertMember(tx, null));
+    const metric = ({ agentId, owner: organizationId }: Member, date: string) =>
+      newPerformanceMetric({ agentId, organizationId, date });
+    const [gone, before, after, strange, common] = [
+      metric(member, FIRST),
+      metric(member, "2026-02-28"),
+      metric(member, "2026-03-04"),
+      metric(stranger, FIRST),
+      metric(platform, FIRST),
+    ];
+    await database.db
+      .insert(agentPerformanceMetrics)
+      .values([gone, before, after, strange, common]);
+    const ids = async () =>
+      (await database.db.select().from(agentPerformanceMetrics)).map(({ id }) => id);
+    expect(await rollUpAs(database, A, ALL)).toMatchObject({ rows: 0, removed: 1 });
+    expect((await ids()).toSorted()).toEqual(
+      [before, after, strange, common].map(({ id }) => id).toSorted(),
+    );
+    expect(await rollUpAs(database, null, ALL)).toMatchObject({ rows: 0, removed: 2 });
+    expect((await ids()).toSorted()).toEqual([before.id, after.id].toSorted());
+    await empty(database);
+  });
+
+  test("what has not changed is not written again", async () => {
+    await database.db
+      .insert(agentExecutionLogs)
+      .values([
+        logOf(member, { latencyMs: 1, qualityScore: 1 / 3 }),
+        logOf(member, { timestamp: at("2026-03-02T00:00:00Z"), status: "failure" }),
+      ]);
+    const versions = () =>
+      database.query(
+        "select xmin::text, ctid::text, date::text from agent_performance_metrics order by date",
+      );
+    expect(await rollUpAs(database, A, ALL)).toMatchObject({ rows: 2, written: 2 });
+    const first = await versions();
+    expect(await rollUpAs(database, A, ALL)).toMatchObject({ rows: 2, written: 0 });
+    expect(await versions()).toEqual(first);
+    await database.db.insert(agentExecutionLogs).values(logOf(member, { latencyMs: 2 }));
+    expect(await rollUpAs(database, A, ALL)).toMatchObject({ rows: 2, written: 1 });
+    expect((await versions())[1]).toEqual(first[1]);
+    await empty(database);
+  });
+
+  test("as service role, rows stand under their agent's organization, whoever wrote the logs", async () => {
+    await database.db
+      .insert(agentExecutionLogs)
+      .values([logOf(member, { organizationId: null }), logOf(member, { organizationId: A })]);
+    // As a plain insert of the backend leaves it: nobody's.
+    await database.db
+      .insert(agentPerformanceMetrics)
+      .values(newPerformanceMetric({ agentId: member.agentId, date: FIRST, organizationId: null }));
+    expect(await rollUpAs(database, null, ALL)).toMatchObject({ rows: 1, written: 1 });
+    expect(await database.db.select().from(agentPerformanceMetrics)).toMatchObject([
+      { organizationId: A, totalExecutions: 2 },
+    ]);
+    await empty(database);
+  });
+
+  test("a caller without an organization computes nothing and removes nothing", async () => {
+    await database.db.insert(agentExecutionLogs).values(logOf(member));
+    await rollUpAs(database, A, ALL);
+    const result = await withOrganization(database.db, {}, (tx) => rollUpMetrics(tx, ALL));
+    expect(result).toEqual({ rows: 0, written: 0, removed: 0, capped: [] });
+    expect(await database.db.$count(agentPerformanceMetrics)).toBe(1);
+    await empty(database);
+  });
+
+  test("a tenant's day is read through its organization's index, all organizations' by the day's", async () => {
+    const plan = (tx: Transaction) =>
+      tx
+        .execute(sql`set local enable_seqscan = off`)
+        .then(() => explained(tx, (spied) => rollUpMetrics(spied, ALL)));
+    expect(await withOrganization(database.db, A, plan)).toMatch(
+      /(on|using) idx_logs_org_timestamp.*\n\s+Index Cond: \(\(organization_id = .*\) AND \("timestamp" >= .*\) AND \("timestamp" < /,
+    );
+    expect(await withServiceRole(database.db, plan)).toMatch(
+      /on idx_agent_execution_logs_timestamp.*\n\s+Index Cond: \(\("timestamp" >= .*\) AND \("timestamp" < /,
+    );
+  });
+
+  test.each(["repeatable read", "serializable"] as const)(
+    "%s is refused",
+    async (isolationLevel) => {
+      const work = database.db.transaction((tx) => rollUpMetrics(tx, ALL), { isolationLevel });
+      await expect(work).rejects.toThrow(/needs a READ COMMITTED transaction.*ALTER ROLE/);
+    },
+  );
+
+  test("a read-only transaction is refused by the server", async () => {
+    const work = withOrganization(database.db, A, (tx) => rollUpMetrics(tx, ALL), {
+      readOnly: true,
+    });
+    expect(databaseError(await work.catch((error: unknown) => error))?.code).toBe("25006");
+  });
+});
+
+async function empty({ query }: TestDatabase): Promise<void> {
+  await query("delete from agent_execution_logs");
+  await query("delete from agent_performance_metrics");
+}
+
+suite("the demo fleet, rolled up again,", (database) => {
+  test("has the metrics it was made with", async () => {
+    await loadDemo(database.db);
+    const read = async () => {
+      const found = await database.db.select().from(agentPerformanceMetrics);
+      return new Map(found.map((metric) => [keyOf(metric), { ...metric, id: undefined }]));
+    };
+    const made = await read();
+    const result = await rollUpAs(database, null, { from: "2025-01-01", to: "2026-12-31" });
+    expect(result).toMatchObject({ rows: made.size, removed: 0, capped: [] });
+    // The demo rounds averages; counts and sums are exact.
+    const rounded = (metric: Record<string, unknown>) =>
+      Object.fromEntries(
+        Object.entries(metric).map(([name, value]) => [
+          name,
+          /^(avg|p\d\d|cost)/.test(name) && value !== null
+            ? expect.toSatisfy((exact) => Math.abs(Number(exact) - Number(value)) <= 0.0051)
+            : name === "totalCostUsd"
+              ? expect.toSatisfy((exact) => Number(exact) === Number(value))
+              : value,
+        ]),
+      );
+    const computed = await read();
+    for (const [key, metric] of made) expect(computed.get(key)).toEqual(rounded(metric));
+  });
+});
+
+const keyOf = ({
+  agentId,
+  promptVersionId,
+  date,
+}: Pick<Metric, "agentId" | "promptVersionId" | "date">) => `${agentId} ${promptVersionId} ${date}`;
+
+// ── Random histories ──
+
+const DAYS = ["2026-02-28", "2026-03-01", "2026-03-02", "2026-03-03", "2026-03-04"] as const;
+
+const range = fc
+  .tuple(fc.constantFrom(...DAYS), fc.constantFrom(...DAYS))
+  .map(([a, b]): Days => (a < b ? { from: a, to: b } : { from: b, to: a }));
+
+const orNull = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: null, freq: 3 });
+
+/** A log without its names: which agent, prompt and execution, by number. */
+const log = fc.record({
+  member: fc.nat(OWNERS.length * 2 - 1),
+  prompt: fc.nat(2),
+  execution: fc.nat(4),
+  isStray: fc.boolean().chain((maybe) => (maybe ? fc.boolean() : fc.constant(false))),
+  day: fc.constantFrom(...DAYS),
+  time: fc.constantFrom(
+    "00:00:00.000",
+    "00:00:00.001",
+    "08:30:00.000",
+    "15:00:00.000",
+    "23:59:59.999",
+  ),
+  status: fc.constantFrom("success", "success", ...EXECUTION_STATUSES),
+  latencyMs: orNull(fc.oneof(fc.nat(1000), fc.constantFrom(0, 2_147_483_647))),
+  tokenCountInput: orNull(fc.oneof(fc.nat(1000), fc.constant(2_147_483_647))),
+  tokenCountOutput: orNull(fc.oneof(fc.nat(1000), fc.constant(2_147_483_647))),
+  estimatedCostUsd: orNull(fc.constantFrom("0", "0.1", "0.000001", "12.345678", "1000000000000")),
+  qualityScore: orNull(fc.oneof(fc.nat(100), fc.constantFrom(33.3, 99.99))),
+  errorType: orNull(fc.constantFrom("a", "b", "B", "", "unknown", "é", "ｚ", "𝄞")),
+  reviewedBy: orNull(fc.constantFrom("", "somebody")),
+  reviewedAt: orNull(fc.constant(at("2026-03-05T00:00:00Z"))),
+});
+type Drawn = typeof log extends fc.Arbitrary<infer T> ? T : never;
+
+/** What happens, one after the other. */
+const anyEvent = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("arrive" as const),
+      logs: fc.array(log, { minLength: 1, maxLength: 12, size: "max" }),
+    }),
+  },
+  // What arrived before, by number, once more.
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant("repeat" as const), which: fc.nat() }) },
+  // A day's logs of an owner.
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant("remove" as const),
+      day: fc.constantFrom(...DAYS),
+      owner: fc.constantFrom(...OWNERS),
+    }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      kind: fc.constant("roll up" as const),
+      owner: fc.constantFrom(...OWNERS),
+      days: range,
+      zone: fc.constantFrom("UTC", "Asia/Tokyo", "America/New_York"),
+    }),
+  },
+);
+type Event = typeof anyEvent extends fc.Arbitrary<infer T> ? T : never;
+
+/** The database's logs and metrics as they should be. */
+class Model {
+  readonly logs = new Map<string, StoredLog>();
+  readonly metrics = new Map<string, Metric & { organizationId: string | null }>();
+  readonly members: readonly Member[];
+  constructor(members: readonly Member[]) {
+    this.members = members;
+  }
+
+  /** Logs as they will be stored. */
+  logsOf(drawn: readonly Drawn[]): StoredLog[] {
+    return drawn.flatMap(({ member: number, prompt, execution, isStray, day, time, ...rest }) => {
+      const member = this.members[number];
+      return member
+        ? {
+            ...rest,
+            id: randomUUID(),
+            agentId: member.agentId,
+            promptVersionId: member.prompts[prompt] ?? null,
+            executionId: `00000000-0000-4000-8000-00000000000${execution}`,
+            timestamp: at(`${day}T${time}Z`),
+            actionType: "llm_call",
+            organizationId: isStray ? null : member.owner,
+          }
+        : [];
+    });
+  }
+
+  /** As an organization, which sees its own logs, or as service role. */
+  rollUp(owner: string | null, { from, to }: Days): Omit<RollUp, "written"> {
+    const owners = new Map(this.members.map((member) => [member.agentId, member.owner]));
+    const isOwn = (organizationId: string | null | undefined) =>
+      owner === null || organizationId === owner;
+    const { metrics, capped } = metricsOf(
+      [...this.logs.values()].filter(
+        ({ organizationId, timestamp }) =>
+          isOwn(organizationId) && dayOf(timestamp) >= from && dayOf(timestamp) <= to,
+      ),
+    );
+    const computed = new Set(metrics.map(keyOf));
+    const lost = [...this.metrics].filter(
+      ([key, { organizationId, date }]) =>
+        isOwn(organizationId) && date >= from && date <= to && !computed.has(key),
+    );
+    for (const [key] of lost) this.metrics.delete(key);
+    for (const metric of metrics) {
+      const organizationId = owners.get(metric.agentId) ?? null;
+      this.metrics.set(keyOf(metric), { ...metric, organizationId });
+    }
+    return { rows: metrics.length, removed: lost.length, capped };
+  }
+}
+
+async function happen(
+  database: TestDatabase,
+  model: Model,
+  events: readonly Event[],
+): Promise<void> {
+  const batches: StoredLog[][] = [];
+  for (const event of events) {
+    switch (event.kind) {
+      case "arrive":
+        batches.push(model.logsOf(event.logs));
+        await arrive(database, model, batches.at(-1));
+        break;
+      case "repeat":
+        await arrive(database, model, batches[event.which % batches.length]);
+        break;
+      case "remove":
+        await remove(database, model, event);
+        break;
+      case "roll up":
+        await rollUp(database, model, event);
+    }
+  }
+}
+
+async function arrive({ db }: TestDatabase, model: Model, logs: readonly StoredLog[] = []) {
+  if (logs.length === 0) return;
+  for (const one of logs) model.logs.set(one.id, one);
+  await db
+    .insert(agentExecutionLogs)
+    .values([...logs])
+    .onConflictDoNothing();
+}
+
+async function remove(
+  { query }: TestDatabase,
+  model: Model,
+  gone: { day: string; owner: string | null },
+) {
+  const { day, owner } = gone;
+  for (const { id, timestamp, organizationId } of model.logs.values()) {
+    if (dayOf(timestamp) === day && organizationId === owner) model.logs.delete(id);
+  }
+  await query(
+    `delete from agent_execution_logs
+      where (timestamp at time zone 'UTC')::date = $1::text::date and organization_id is not distinct from $2::text::uuid`,
+    [day, owner],
+  );
+}
+
+async function rollUp(
+  database: TestDatabase,
+  model: Model,
+  { owner, days, zone }: { owner: string | null; days: Days; zone?: string },
+): Promise<void> {
+  const { written, capped, ...counts } = await rollUpAs(database, owner, days, zone);
+  const expected = model.rollUp(owner, days);
+  expect({ ...counts, capped: inOrder(capped) }).toEqual({
+    ...expected,
+    capped: inOrder(expected.capped).map((sum) => ({ ...sum, value: near(sum.value) })),
+  });
+  expect(written).toBeLessThanOrEqual(counts.rows);
+  await expectStored(database, model);
+}
+
+const inOrder = (capped: readonly CappedSum[]) =>
+  capped.toSorted((a, b) => (keyOf(a) + a.column < keyOf(b) + b.column ? -1 : 1));
+
+async function expectStored(database: TestDatabase, model: Model): Promise<void> {
+  const stored = await database.db.select().from(agentPerformanceMetrics);
+  const found = Object.fromEntries(
+    stored.map((metric) => [keyOf(metric), { ...metric, id: undefined }]),
+  );
+  const expected = [...model.metrics].map(([key, metric]) => [
+    key,
+    Object.fromEntries(
+      Object.entries(metric).map(([name, value]) => [
+        name,
+        /Ms$|Usd$|^cost|^avg/.test(name) ? near(value) : value,
+      ]),
+    ),
+  ]);
+  expect(found).toEqual(Object.fromEntries(expected));
+}
+
+suite("random histories", (database) => {
+  let members: Member[];
+  beforeAll(async () => {
+    members = await withServiceRole(database.db, async (tx) => {
+      const made: Member[] = [];
+      for (const owner of [...OWNERS, ...OWNERS]) made.push(await insertMember(tx, owner));
+      return made;
+    });
+  });
+
+  const history = fc.tuple(
+    fc.array(anyEvent, { minLength: 1, maxLength: 12, size: "max" }),
+    // In the end every day once, in any order.
+    fc.shuffledSubarray([...DAYS], { minLength: DAYS.length }),
+  );
+
+  test(
+    "rolled up in any order and any number of times, by tenants and service role, end as computed once from scratch",
+    { timeout: 60_000 + 500 * RUNS },
+    async () => {
+      const property = fc.asyncProperty(history, async ([events, days]) => {
+        const model = new Model(members);
+        await happen(database, model, events);
+        for (const day of days)
+          await rollUp(database, model, { owner: null, days: { from: day, to: day } });
+        const scratch = metricsOf([...model.logs.values()]).metrics.map(keyOf);
+        expect([...model.metrics.keys()].toSorted()).toEqual(scratch.toSorted());
+      });
+      await fc.assert(
+        property.beforeEach(() => empty(database)),
+        { numRuns: RUNS, ...(SEED === undefined ? {} : { seed: Number(SEED) }) },
+      );
+    },
+  );
+});
