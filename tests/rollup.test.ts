@@ -328,7 +328,7 @@ suite("rollUpMetrics", (database) => {
     await empty(database);
   });
 
-  test("a tenant's day is read through its organization's index, all organizations' by the day's", async () => {
+  test("a tenant's day is read through its organization's index, all organizations' by an index, too", async () => {
     const plan = (tx: Transaction) =>
       tx
         .execute(sql`set local enable_seqscan = off`)
@@ -337,7 +337,7 @@ suite("rollUpMetrics", (database) => {
       /(on|using) idx_logs_org_timestamp.*\n\s+Index Cond: \(\(organization_id = .*\) AND \("timestamp" >= .*\) AND \("timestamp" < /,
     );
     expect(await withServiceRole(database.db, plan)).toMatch(
-      /on idx_agent_execution_logs_timestamp.*\n\s+Index Cond: \(\("timestamp" >= .*\) AND \("timestamp" < /,
+      /Index Cond: \(\("timestamp" >= .*\) AND \("timestamp" < /,
     );
   });
 
