@@ -1,10 +1,10 @@
-import type { TablesRelationalConfig } from "drizzle-orm";
-import type {
-  PgDatabase,
-  PgQueryResultHKT,
+import { type TablesRelationalConfig, is } from "drizzle-orm";
+import {
+  type PgDatabase,
+  type PgQueryResultHKT,
   PgTransaction,
-  PgTransactionConfig,
-  PreparedQueryConfig,
+  type PgTransactionConfig,
+  type PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
 
 /** What has become of a transaction. */
@@ -20,7 +20,8 @@ interface Life {
  * connection it had, into the transaction of whoever has it now: a statement that `Promise.all` left
  * running after another one failed reads and writes as the next tenant. Here such a statement is
  * refused. And where the connection is lost, no COMMIT or ROLLBACK follows the work: that would end
- * another's transaction, or bring down the process.
+ * another's transaction, or bring down the process. A transaction inside another is left to whoever opened
+ * that one.
  */
 export async function confinedTransaction<
   HKT extends PgQueryResultHKT,
@@ -32,6 +33,7 @@ export async function confinedTransaction<
   work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
   config?: PgTransactionConfig,
 ): Promise<T> {
+  if (is(db, PgTransaction)) return db.transaction(work, config);
   const life: Life = { over: false, lost: false };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
     confine(tx, life);
