@@ -1,5 +1,6 @@
 import { sql } from "drizzle-orm";
 import { type Database, rows } from "./database.ts";
+import { confinedTransaction } from "./transaction.ts";
 
 /** Kinds of objects, each before those that stand on it: the order in which they are made. */
 export const KINDS = [
@@ -55,7 +56,7 @@ export interface Catalog {
  * @param tables names in schema public
  */
 export async function readCatalog(db: Database, tables: readonly string[]): Promise<Catalog> {
-  return db.transaction(async (tx) => {
+  return confinedTransaction(db, async (tx) => {
     const [before] = rows<{ path: string; quoting: string }>(
       await tx.execute(sql`
         select current_setting('search_path') as path, current_setting('quote_all_identifiers') as quoting`),

@@ -12,6 +12,7 @@ import {
 } from "./findings.ts";
 import { lockMigrators } from "./lock.ts";
 import { MigrationError, pendingMigrations } from "./migrate.ts";
+import { confinedTransaction } from "./transaction.ts";
 
 /**
  * What of a database is not as this package's migrations make it, each with the statements that bring it
@@ -62,7 +63,7 @@ export async function repair(db: Database, options: RepairOptions = {}): Promise
     }
     return applyRepairs(tx, options);
   };
-  return db.transaction(work, { isolationLevel: "read committed" });
+  return confinedTransaction(db, work, { isolationLevel: "read committed" });
 }
 
 /** What {@link repair} does inside its transaction, whatever the journal says. */

@@ -20,7 +20,8 @@ interface Life {
  * connection it had, into the transaction of whoever has it now: a statement that `Promise.all` left
  * running after another one failed reads and writes as the next tenant. Here such a statement is
  * refused. And where the connection is lost, no COMMIT or ROLLBACK follows the work: that would end
- * another's transaction, or bring down the process.
+ * another's transaction, or bring down the process. A transaction inside another is left to whoever opened
+ * that one.
  */
 export async function confinedTransaction<
   HKT extends PgQueryResultHKT,
@@ -33,7 +34,7 @@ export async function confinedTransaction<
   config?: PgTransactionConfig,
 ): Promise<T> {
   // A nested one shares its session with the outer one, which goes on.
-  if (is(db, PgTransaction)) return db.transaction(work);
+  if (is(db, PgTransaction)) return db.transaction(work, config);
   const life: Life = { over: false, lost: false };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
     confine(tx, life);

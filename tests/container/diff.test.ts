@@ -65,6 +65,31 @@ describe.skipIf(inject("server") === "")("diff on a server", () => {
     expect(waits[0]).toContain("waiting for another migrator");
   });
 
+  test("a repair whose connection the server ends is rejected, and the process lives on", async () => {
+    const other = connect(database.url);
+    const mender = connect(database.url);
+    await weaken();
+    let repairing: Promise<unknown> | undefined;
+    await other.db.transaction(async (tx) => {
+      await tx.execute(
+        sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db migrate', 0))`,
+      );
+      await new Promise<void>((waiting) => {
+        repairing = repair(mender.db, { onWait: () => waiting() }).catch((error: unknown) => error);
+      });
+      let ended = 0;
+      while (ended === 0) {
+        const sessions = await database.query(
+          "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and not granted",
+        );
+        ended = sessions.length;
+      }
+    });
+    expect(await repairing).toBeInstanceOf(Error);
+    expect(await diff(mender.db)).toHaveLength(3);
+    await Promise.all([other.close(), mender.close()]);
+  });
+
   test("two repairs at once: one finds it all, the other nothing", async () => {
     await weaken();
     const connections = [connect(database.url), connect(database.url)];
