@@ -13,6 +13,7 @@ import { diffCommand } from "./diff.ts";
 import { ejectCommand } from "./eject.ts";
 import { initCommand } from "./init.ts";
 import { err, progress } from "./print.ts";
+import { rebuildCommand } from "./rebuild.ts";
 import { rolesCommand } from "./roles.ts";
 import { sqlCommand } from "./sql.ts";
 import { statusCommand } from "./status.ts";
@@ -42,6 +43,7 @@ for (const subcommand of [
   adoptCommand,
   sqlCommand,
   ejectCommand,
+  rebuildCommand,
   rolesCommand,
   demoCommand,
   devCommand,

@@ -198,6 +198,23 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     expect(changed.stderr).toContain("_governance.sql: has other content, left as it is");
   });
 
+  test("rebuild says what became of each index, and keeps those that no rebuild would help", async () => {
+    const of = (action: string) =>
+      ["idx_input_embedding", "idx_error_embedding"].map((index) => ({
+        index,
+        action,
+        lists: 100,
+      }));
+    const rebuild = async (...options: string[]): Promise<unknown> => {
+      const { code, stdout } = await cli(["rebuild", "--json", "--url", database.url, ...options]);
+      expect(code).toBe(0);
+      return JSON.parse(stdout);
+    };
+    expect(await rebuild()).toMatchObject(of("kept"));
+    expect(await rebuild("--force")).toMatchObject(of("rebuilt"));
+    expect(await diff(database.db)).toEqual([]);
+  });
+
   test("drizzle-kit studio serves all 21 tables", async () => {
     const port = await freePort();
     const studio = spawn("npx", ["drizzle-kit", "studio", "--port", String(port)], {
