@@ -196,7 +196,10 @@ union all
         || case attgenerated when 's' then ' STORED' else ' VIRTUAL' end
       when attidentity <> '' then format(' GENERATED %s AS IDENTITY', case attidentity when 'a' then 'ALWAYS' else 'BY DEFAULT' end)
       else coalesce(' DEFAULT ' || pg_get_expr(adbin, attrelid), '') end
-    || case when attnotnull then ' NOT NULL' else '' end,
+    || case when attnotnull then ' NOT NULL' else '' end
+    -- From 18 on.
+    || case when exists (select from pg_constraint k where k.conrelid = attrelid and k.contype = 'n'
+        and k.conkey = array[attnum] and not k.convalidated) then ' -- not validated' else '' end,
   format('ALTER TABLE %s DROP COLUMN %I', path, attname)
   from columns order by attrelid, attnum)
 union all

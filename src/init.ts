@@ -61,7 +61,8 @@ import { databaseUrls } from "meta-agent-db/config";
 import { tablesFilter } from "meta-agent-db/drizzle-kit";
 
 // Your own tables only. Those of meta-agent-db come from "npx meta-agent-db migrate", which runs first;
-// its journal is another one, so neither skips files of the other.
+// its journal is another one, so neither skips files of the other. Use generate and migrate: "drizzle-kit
+// push" drops what only a migration says, such as the policies of your tables.
 export default defineConfig({
   dialect: "postgresql",
   schema: "./${schema}",
@@ -78,9 +79,11 @@ import { agentRegistry } from "meta-agent-db/governance";
 // Your own tables. Refer to those of meta-agent-db, but do not export them from here: drizzle-kit makes
 // migrations of what this file exports.
 
-/** An example: a note about an agent. Row-level security keeps it closed until a migration opens it to its
- * organization: npx drizzle-kit generate --custom --name isolate_agent_notes, with the line
- * SELECT meta_agent.isolate('agent_notes', 'notes'); */
+/**
+ * An example: a note about an agent. Row-level security keeps it closed until a migration opens it to its
+ * organization: npx drizzle-kit generate --custom --name isolate_agent_notes, and in that file
+ * SELECT meta_agent.isolate('agent_notes', 'notes');
+ */
 export const agentNotes = pgTable(
   "agent_notes",
   {
@@ -92,6 +95,9 @@ export const agentNotes = pgTable(
     createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
     organizationId: uuid("organization_id").default(sql\`meta_agent.current_organization_id()\`),
   },
-  (t) => [index("idx_agent_notes_agent_id").on(t.agentId), index("idx_agent_notes_organization_id").on(t.organizationId)],
+  (t) => [
+    index("idx_agent_notes_agent_id").on(t.agentId),
+    index("idx_agent_notes_organization_id").on(t.organizationId),
+  ],
 ).enableRLS();
 `;

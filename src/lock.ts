@@ -49,7 +49,9 @@ export async function lockMigrators(
     await tx.execute(sql`select set_config('lock_timeout', ${`${milliseconds}ms`}, true)`);
   }
   if (await tryLock(tx)) return;
-  onWait?.(["waiting for another migrator", ...describe(await migrators(tx))].join("\n"));
+  if (timeout !== 0) {
+    onWait?.(["waiting for another migrator", ...describe(await migrators(tx))].join("\n"));
+  }
   try {
     // Nested: the transaction must live on to say who is in the way.
     await tx.transaction((inner) =>
@@ -82,7 +84,7 @@ export const tableUsers = (db: Database | Transaction) =>
     db,
     sql`l.locktype = 'relation' and l.relation in (
       select c.oid from pg_class as c
-      where c.relnamespace = 'public'::regnamespace and c.relname = any(${sql.param([...tableNames])}::text[]))`,
+      where c.relnamespace = to_regnamespace('public') and c.relname = any(${sql.param([...tableNames])}::text[]))`,
   );
 
 async function holdersOf(db: Database | Transaction, condition: SQL): Promise<LockHolder[]> {

@@ -17,11 +17,6 @@ export function installSql(): string {
   ].join("\n");
 }
 
-/** What a superuser must run first where the owner of the database may create neither roles nor extensions. */
-export function prerequisitesSql(): string {
-  return PREREQUISITES;
-}
-
 /** What `ejectSupabase` did: names of files, in order. */
 export interface Ejected {
   readonly written: readonly string[];
@@ -121,7 +116,8 @@ function tagFor(text: string): string {
   }
 }
 
-const PREREQUISITES = `-- Run as superuser, in the database, before its owner runs "meta-agent-db migrate". Only needed where the
+/** What a superuser must run first where the owner of the database may create neither roles nor extensions. */
+export const PREREQUISITES_SQL = `-- Run as superuser, in the database, before its owner runs "meta-agent-db migrate". Only needed where the
 -- owner may create neither roles nor extensions; Supabase has the roles, and lets the owner do the rest.
 -- May be run again. pgvector 0.8 or newer must be installed on the server.
 DO $$

@@ -32,7 +32,7 @@ export async function confinedTransaction<
   work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
   config?: PgTransactionConfig,
 ): Promise<T> {
-  // A nested one shares its session with the outer one, which goes on.
+  // A caller's own transaction is the caller's to confine: they share one session.
   if (is(db, PgTransaction)) return db.transaction(work);
   const life: Life = { over: false, lost: false };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {

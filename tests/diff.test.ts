@@ -48,7 +48,7 @@ suite("diff", (database) => {
     });
   });
 
-  test("an IVFFlat index rebuilt with other lists is no finding, one of another table's size neither", async () => {
+  test("an IVFFlat index rebuilt with other lists is no finding", async () => {
     await undone(database.db, async (tx) => {
       await run(tx, [
         "drop index idx_input_embedding",
@@ -219,6 +219,14 @@ const SAFETY: [title: string, safe: boolean, ...statements: string[]][] = [
     "alter table agent_slas drop constraint agent_slas_target_availability_check",
     "alter table agent_slas add constraint agent_slas_target_availability_check check (target_availability between 0 and 1) not valid",
   ],
+  ["CREATE in schema public for tenants", true, "grant create on schema public to authenticated"],
+  ["CREATE in schema public for everyone", false, "grant create on schema public to public"],
+  [
+    "a policy whose name pretends",
+    false,
+    `create role analyst`,
+    `create policy "x ON y AS PERMISSIVE FOR ALL TO anon" on agent_slas to analyst using (true)`,
+  ],
   [
     "a restrictive policy added, as dropping it would open rows",
     false,
@@ -237,6 +245,19 @@ const SAFETY: [title: string, safe: boolean, ...statements: string[]][] = [
     "grant truncate on agent_slas to analyst",
   ],
   ["a table of a user's", false, "create role analyst", "alter table agent_slas owner to analyst"],
+  [
+    "a column that is computed and stored",
+    true,
+    "alter table agent_slas drop is_active, add is_active boolean generated always as (true) stored not null",
+  ],
+  [
+    "a function that answers otherwise",
+    false,
+    "drop function meta_agent.uuidv7_time(uuid)",
+    "create function meta_agent.uuidv7_time(id uuid) returns text language sql as 'select null'",
+    "revoke all on function meta_agent.uuidv7_time(uuid) from public",
+    "grant execute on function meta_agent.uuidv7_time(uuid) to authenticated, service_role",
+  ],
   ["a column of the user's", false, "alter table agent_slas add column mine text"],
   [
     "a trigger of the user's",

@@ -3,7 +3,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "drizzle-orm";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
-import { MigrationError, migrate, readMigrations } from "../src/migrate.ts";
+import {
+  MigrationError,
+  migrate,
+  migrationStatus,
+  pendingMigrations,
+  readMigrations,
+} from "../src/migrate.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty } from "./engine.ts";
 
@@ -118,6 +124,93 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
     expect(message).toContain(`relation "agent_prompts" already exists (42P07)`);
     expect(message).toContain("take them over with meta-agent-db adopt");
     expect(await catalog(database.query)).toEqual(before);
+  });
+
+  test("status of an empty database: all is pending, and asking changes nothing", async () => {
+    const status = await migrationStatus(database.db);
+    expect(status.upToDate).toBe(false);
+    expect(status.migrations.map(({ name, state }) => `${name} ${state}`)).toEqual(
+      names.map((name) => `${name} pending`),
+    );
+    expect((await pendingMigrations(database.db)).map(({ name }) => name)).toEqual(names);
+    expect(await catalog(database.query)).toEqual([]);
+  });
+
+  test("status tells applied, edited, skipped, out of order and unknown apart, by whom and when", async () => {
+    await migrate(database.db);
+    expect(await migrationStatus(database.db)).toMatchObject({ upToDate: true });
+    const when = readMigrations().map((migration) => migration.when);
+    const change = (assignment: string, place: number) =>
+      database.query(
+        `update drizzle.__meta_agent_migrations set ${assignment} where created_at = $1`,
+        [when[place]],
+      );
+    await change("id = 1000", 3);
+    // Out of order is told, and no reason to refuse.
+    expect(await migrationStatus(database.db)).toMatchObject({ upToDate: true });
+    expect((await migrate(database.db)).applied).toEqual([]);
+    await change("hash = 'another'", 1);
+    await change("created_at = 5", 2);
+    await change("applied_by = 'deploy', applied_at = '2026-01-02 03:04:05+00'", 4);
+    const { upToDate, migrations } = await migrationStatus(database.db);
+    expect(upToDate).toBe(false);
+    expect(migrations.map(({ name, state }) => `${name} ${state}`)).toEqual([
+      "null unknown",
+      `${names[0]} applied`,
+      `${names[1]} edited`,
+      `${names[2]} skipped`,
+      `${names[3]} out of order`,
+      ...names.slice(4).map((name) => `${name} applied`),
+    ]);
+    expect(migrations[5]).toEqual({
+      name: names[4],
+      when: when[4],
+      state: "applied",
+      appliedAt: new Date("2026-01-02T03:04:05Z"),
+      appliedBy: "deploy",
+    });
+    expect(migrations[3]).toMatchObject({ appliedAt: null, appliedBy: null });
+    expect(migrations[1]).toMatchObject({ appliedAt: expect.any(Date), appliedBy: "postgres" });
+  });
+
+  test("status reads a journal that does not say yet who and when", async () => {
+    await database.query("create schema drizzle");
+    await database.query(
+      "create table drizzle.__meta_agent_migrations (id serial primary key, hash text not null, created_at bigint)",
+    );
+    await database.query(
+      "insert into drizzle.__meta_agent_migrations (hash, created_at) values ('h', 7)",
+    );
+    const { migrations } = await migrationStatus(database.db);
+    expect(migrations[0]).toEqual({
+      name: null,
+      when: 7,
+      state: "unknown",
+      appliedAt: null,
+      appliedBy: null,
+    });
+  });
+
+  test("a login that may not read the journal is told the grants, and with them it may", async () => {
+    await migrate(database.db);
+    const login = `reader_${process.pid}`;
+    await database.query(`create role ${login}`);
+    const statusAsReader = () =>
+      database.db.transaction(async (tx) => {
+        await tx.execute(sql.raw(`set local role ${login}`));
+        return migrationStatus(tx);
+      });
+    try {
+      const refusal: unknown = await statusAsReader().catch((error: unknown) => error);
+      const message = refusal instanceof Error ? refusal.message : "";
+      expect(message).toContain(`${login} may not read the journal`);
+      expect(message).toContain("Connect as postgres, or have it run: GRANT USAGE");
+      for (const [grant] of message.matchAll(/GRANT [^;]+;/g)) await database.query(grant);
+      expect(await statusAsReader()).toMatchObject({ upToDate: true });
+    } finally {
+      await database.query(`drop owned by ${login}`);
+      await database.query(`drop role ${login}`);
+    }
   });
 
   test("tables would land in another schema: refused before the first one", async () => {

@@ -1,4 +1,4 @@
-import { installSql, prerequisitesSql } from "../script.ts";
+import { PREREQUISITES_SQL, installSql } from "../script.ts";
 import { command } from "./command.ts";
 
 export const sqlCommand = command("sql", {
@@ -12,5 +12,5 @@ export const sqlCommand = command("sql", {
 })
   .option("--prerequisites", "what a superuser must run first, where the owner may create no roles")
   .action(({ prerequisites }: { prerequisites?: true }) => {
-    process.stdout.write(prerequisites ? prerequisitesSql() : installSql());
+    process.stdout.write(prerequisites ? PREREQUISITES_SQL : installSql());
   });

@@ -5,7 +5,7 @@ import { DEMO_ORGANIZATIONS, loadDemo } from "../../src/demo.ts";
 import { diff, repair } from "../../src/diff.ts";
 import { migrate } from "../../src/migrate.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
-import { prerequisitesSql } from "../../src/script.ts";
+import { PREREQUISITES_SQL } from "../../src/script.ts";
 import { contents } from "../contents.ts";
 import { type TestDatabase, openUrl } from "../engine.ts";
 import { startPostgres } from "../setup/postgres.ts";
@@ -67,7 +67,7 @@ describe.skipIf(inject("server") === "")("a backup", () => {
       expect(missing).toContain("role authenticated");
       expect(missing).toContain(`policy "Users see own org agents" on agent_registry`);
 
-      await database.script(prerequisitesSql());
+      await database.script(PREREQUISITES_SQL);
       const { remaining } = await repair(database.db);
       expect(remaining).toEqual([]);
       expect(await diff(database.db)).toEqual([]);
@@ -90,7 +90,7 @@ describe.skipIf(inject("server") === "")("a backup", () => {
 
   test("restored where the prerequisites ran first is whole: rows, policies, journal", async () => {
     await run("createdb whole");
-    await opened("whole", ({ script }) => script(prerequisitesSql()));
+    await opened("whole", ({ script }) => script(PREREQUISITES_SQL));
     await run("pg_restore --exit-on-error --single-transaction --dbname whole /tmp/app.dump");
     await opened("whole", async (database) => {
       expect(await contents(database.query)).toEqual(before);
@@ -104,7 +104,7 @@ describe.skipIf(inject("server") === "")("a backup", () => {
   test("restored where new tables are open to anon by default: diff says so, and --repair closes them", async () => {
     await run("createdb open");
     await opened("open", async (database) => {
-      await database.script(prerequisitesSql());
+      await database.script(PREREQUISITES_SQL);
       await database.script(
         "alter default privileges in schema public grant all on tables to anon",
       );
@@ -122,7 +122,7 @@ describe.skipIf(inject("server") === "")("a backup", () => {
 
   test("restored without its privileges: diff --repair grants them again", async () => {
     await run("createdb ungranted");
-    await opened("ungranted", ({ script }) => script(prerequisitesSql()));
+    await opened("ungranted", ({ script }) => script(PREREQUISITES_SQL));
     await run("pg_restore --no-privileges --exit-on-error --dbname ungranted /tmp/app.dump");
     await opened("ungranted", async (database) => {
       expect(await count(database, POLICIES)).toBeGreaterThan(100);
@@ -136,7 +136,7 @@ describe.skipIf(inject("server") === "")("a backup", () => {
   test("an owner who is no superuser restores a dump without the extension, which a superuser makes", async () => {
     await administer(server.url, "create role plain login password 'x'");
     await run("createdb --owner plain plain");
-    await opened("plain", ({ script }) => script(prerequisitesSql()));
+    await opened("plain", ({ script }) => script(PREREQUISITES_SQL));
     const restore = "pg_restore --no-owner --exit-on-error --single-transaction --dbname plain";
     await run(`${restore} --username plain /tmp/app.dump`, 1);
     await run(`${restore} --username plain /tmp/plain.dump`);

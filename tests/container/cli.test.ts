@@ -1,11 +1,32 @@
 import { spawn } from "node:child_process";
+import { appendFile, mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { z } from "zod";
+import { diff } from "../../src/diff.ts";
+import { readMigrations } from "../../src/migrate.ts";
 import { catalog } from "../catalog.ts";
 import { cli, environment, printed } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 import { SEED_TABLES } from "../seed.ts";
-import { databaseUrl } from "../setup/server.ts";
+import { administer, databaseUrl } from "../setup/server.ts";
+
+const names = readMigrations().map(({ name }) => name);
+const statusJson = z.strictObject({
+  upToDate: z.boolean(),
+  migrations: z.array(
+    z.strictObject({
+      name: z.string().nullable(),
+      when: z.int(),
+      state: z.enum(["applied", "out of order", "pending", "edited", "skipped", "unknown"]),
+      appliedAt: z.iso.datetime().nullable(),
+      appliedBy: z.string().nullable(),
+    }),
+  ),
+  findings: z.array(z.looseObject({ object: z.string(), repair: z.array(z.string()) })).nullable(),
+});
 
 describe.skipIf(inject("server") === "")("the command line against a server", () => {
   let database: TestDatabase;
@@ -49,10 +70,11 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
       DATABASE_URL: databaseUrl(database.url, "nowhere"),
       MIGRATION_DATABASE_URL: database.url,
     });
-    expect(outcome).toMatchObject({ code: 0, stdout: "11 migrations applied\n" });
+    expect(outcome).toMatchObject({ code: 0, stdout: `${names.length} migrations applied\n` });
     const { host, pathname } = new URL(database.url);
     expect(outcome.stderr).toContain(`postgres://postgres@${host}${pathname}`);
-    expect(outcome.stderr).toContain("0010_row_level_security");
+    for (const name of names)
+      expect(outcome.stderr).toMatch(new RegExp(` {2}${name} {2}[\\d.]+ s\n`));
   });
 
   test("demo fills another database only by --url and only while it is empty", async () => {
@@ -67,15 +89,113 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     await used.query(
       "insert into agent_registry (agent_name, display_name, category) values ('a', 'A', 'sales')",
     );
-    await used.query("delete from drizzle.__meta_agent_migrations where id = 11");
+    await used.query(
+      "delete from drizzle.__meta_agent_migrations where id = (select max(id) from drizzle.__meta_agent_migrations)",
+    );
     const { code, stderr } = await cli(["demo", "--url", used.url]);
     const [journal] = await used.query<{ count: number }>(
       "select count(*)::int as count from drizzle.__meta_agent_migrations",
     );
     await used.close();
-    expect(journal?.count).toBe(10);
+    expect(journal?.count).toBe(names.length - 1);
     expect(code).toBe(1);
     expect(stderr).toContain("these tables hold rows: agent_registry");
+  });
+
+  describe("before and after a migration", () => {
+    let empty: TestDatabase;
+    beforeAll(async () => {
+      empty = await openEmpty();
+    });
+    afterAll(() => empty.close());
+    const on = (...words: string[]) => cli([...words, "--url", empty.url], { NO_COLOR: "" });
+
+    test("status and --dry-run find everything pending and change nothing", async () => {
+      const status = await on("status");
+      expect(status.code).toBe(2);
+      expect(status.stdout).toMatch(
+        /^MIGRATION +STATE +APPLIED AT +BY\n0000_foundation +pending\n/,
+      );
+      expect(status.stdout).toContain(`${names.length} pending: run meta-agent-db migrate`);
+      const dryRun = await on("migrate", "--dry-run");
+      expect(dryRun.code).toBe(2);
+      expect(dryRun.stdout).toMatch(/^BEGIN;\n/);
+      expect(dryRun.stderr).toContain(`${names.length} pending; nothing was changed`);
+      // eslint-disable-next-line no-control-regex
+      expect(Object.values({ ...status, ...dryRun }).join("")).not.toMatch(/\u001b\[/);
+      expect(await catalog(empty.query)).toEqual([]);
+    });
+
+    test("the SQL of --dry-run is what migrate would have done", async () => {
+      const { stdout } = await on("migrate", "--dry-run");
+      await administer(empty.url, stdout);
+      expect(await diff(empty.db)).toEqual([]);
+      expect(await on("migrate", "--dry-run")).toMatchObject({ code: 0, stdout: "" });
+      expect(await on("migrate")).toMatchObject({ code: 0, stdout: "up to date\n" });
+    });
+
+    test("status says who applied what and when, as a table and as JSON", async () => {
+      const { code, stdout } = await on("status");
+      expect(code).toBe(0);
+      expect(stdout).toMatch(/\n0001_governance +applied +\d{4}-\d\d-\d\dT[\d:.]+Z +postgres\n/);
+      expect(stdout).toContain("policies, grants and the rest: as they should be\n");
+      const json = await on("status", "--json");
+      expect(json.code).toBe(0);
+      const status = statusJson.parse(JSON.parse(json.stdout));
+      expect(status).toMatchObject({ upToDate: true, findings: [] });
+      expect(status.migrations.map(({ name }) => name)).toEqual(names);
+    });
+
+    test("status finds a policy that is gone though nothing is pending", async () => {
+      await empty.query(`drop policy "Users see own org alerts" on alert_history`);
+      const { code, stdout } = await on("status");
+      expect(code).toBe(2);
+      expect(stdout).toContain("1 found changed: run meta-agent-db diff");
+      const { findings } = statusJson.parse(JSON.parse((await on("status", "--json")).stdout));
+      expect(findings).toHaveLength(1);
+      await empty.query("select meta_agent.isolate('alert_history', 'alerts')");
+    });
+
+    test("status as a login that may not read the journal says what to grant", async () => {
+      const login = `stranger_${process.pid}`;
+      await empty.query(`create role ${login} login password 's3cret'`);
+      const url = new URL(empty.url);
+      [url.username, url.password] = [login, "s3cret"];
+      const { code, stdout, stderr } = await cli(["status", "--url", url.href]);
+      await empty.query(`drop role ${login}`);
+      expect({ code, stdout }).toEqual({ code: 1, stdout: "" });
+      expect(stderr).toContain(`GRANT USAGE ON SCHEMA drizzle TO ${login};`);
+      expect(stderr).not.toContain("s3cret");
+    });
+  });
+
+  test("sql needs no database, prints a script alone, and that one migrates", async () => {
+    const { code, stdout, stderr } = await cli(["sql"], {
+      DATABASE_URL: "postgres://nobody@127.0.0.1:1/x",
+    });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    const other = await openEmpty();
+    await other.query(stdout);
+    const status = await cli(["status", "--url", other.url]);
+    await other.close();
+    expect(status.code).toBe(0);
+    const { stdout: prerequisites } = await cli(["sql", "--prerequisites"]);
+    await database.query(prerequisites);
+  });
+
+  test("eject writes once, says what, and leaves a changed file with exit code 2", async () => {
+    const directory = await mkdtemp(join(tmpdir(), "meta-agent-db-eject-"));
+    const eject = () => cli(["eject", "--supabase", "--directory", directory]);
+    const first = await eject();
+    expect(first.code).toBe(0);
+    const files = first.stdout.trim().split("\n");
+    expect(files).toHaveLength(names.length);
+    expect(await eject()).toMatchObject({ code: 0, stdout: "" });
+    await appendFile(files[1] ?? "", "-- mine");
+    const changed = await eject();
+    await rm(directory, { recursive: true });
+    expect(changed).toMatchObject({ code: 2, stdout: "" });
+    expect(changed.stderr).toContain("_governance.sql: has other content, left as it is");
   });
 
   test("drizzle-kit studio serves all 21 tables", async () => {

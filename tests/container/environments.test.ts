@@ -15,6 +15,7 @@ import { guarantees } from "../isolation/guarantees.ts";
 import {
   type Environment,
   drizzleKit,
+  ejected,
   inventory,
   openAsOwner,
   openSupabaseLike,
@@ -177,6 +178,12 @@ inEnvironment(
       expect(await migrate(current().db)).toEqual({ applied: [] });
     });
   },
+);
+
+inEnvironment(
+  "a Supabase project migrated by the files of eject",
+  () => openSupabaseLike("new", ejected),
+  (current) => migratedLikeAnywhere(current, ["extension vector"]),
 );
 
 inEnvironment("a plain database whose owner is no superuser", openAsOwner, (current) => {

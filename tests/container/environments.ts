@@ -3,15 +3,20 @@
  * has a server of its own, gone with `close`.
  */
 import { execFile } from "node:child_process";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import postgres from "postgres";
 import { adopt } from "../../src/adopt.ts";
 import { connect } from "../../src/database.ts";
 import { MigrationError, migrate } from "../../src/migrate.ts";
+import { ejectSupabase } from "../../src/script.ts";
 import { environment } from "../cli.ts";
 import { type Query, type TestDatabase, openUrl, queryOf } from "../engine.ts";
 import { makeSeed } from "../made-by-seed.ts";
 import { startPostgres } from "../setup/postgres.ts";
+import { administer } from "../setup/server.ts";
 
 /** A migrated database; `db`, `query` and `url` are those of the login that migrated it. */
 export interface Environment extends TestDatabase {
@@ -49,6 +54,15 @@ export const seedThenAdopt: Migrator = async (url) => {
   } finally {
     await close();
   }
+};
+
+/** What Supabase's command line does with the files of eject. */
+export const ejected: Migrator = async (url) => {
+  const directory = await mkdtemp(join(tmpdir(), "meta-agent-db-supabase-"));
+  for (const file of ejectSupabase(directory).written) {
+    await administer(url, await readFile(join(directory, file), "utf8"));
+  }
+  await rm(directory, { recursive: true });
 };
 
 /**

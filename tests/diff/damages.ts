@@ -156,6 +156,22 @@ const columns: Damage[] = [
       column.notNull ? undefined : alter(column, `alter ${column.name} set not null`),
     ),
   },
+  // From PostgreSQL 18 on.
+  ...(engine === "container"
+    ? []
+    : [
+        {
+          kind: "NULL refused in new rows only",
+          places: per("column", "changed", (column) =>
+            column.notNull && column.name !== "id"
+              ? [
+                  alter(column, `alter ${column.name} drop not null`),
+                  alter(column, `add not null ${column.name} not valid`),
+                ]
+              : undefined,
+          ),
+        },
+      ]),
   {
     kind: "a column that counts by itself",
     places: per("column", "changed", (column) =>

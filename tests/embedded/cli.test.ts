@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { readMigrations } from "../../src/migrate.ts";
 import { cli, environment, finished, printed, start } from "../cli.ts";
 
 const run = promisify(execFile);
@@ -69,11 +70,33 @@ describe("the first minute", () => {
   });
 });
 
+describe("an embedded database whose migrator is killed", () => {
+  const names = readMigrations().map(({ name }) => name);
+  test.each([names[0], names.at(-1)])(
+    "when it comes to %s it has all of the migrations or none, and the next run goes through",
+    async (name = "") => {
+      const home = join(directory, name);
+      const migrator = start(["migrate", "--directory", home]);
+      const outcome = finished(migrator);
+      await printed(migrator.stderr, new RegExp(name));
+      migrator.kill("SIGKILL");
+      expect(await outcome).toMatchObject({ code: null });
+      const next = await cli(["migrate", "--directory", home]);
+      expect(next).toMatchObject({ code: 0 });
+      expect([`${names.length} migrations applied\n`, "up to date\n"]).toContain(next.stdout);
+      expect(await cli(["status", "--directory", home])).toMatchObject({ code: 0 });
+    },
+  );
+});
+
 describe("a wrong command line or setting", () => {
   test.each([
     [["nonsense"], "unknown command 'nonsense'"],
     [["migrate", "--nonsense"], "unknown option '--nonsense'"],
     [["dev", "--port", "http"], "It takes a number from 0 to 65535"],
+    [["migrate", "--lock-timeout", "soon"], "It takes a number of seconds, 0 or more."],
+    [["migrate", "--wait", "-1"], "It takes a number of seconds, 0 or more."],
+    [["eject"], "required option '--supabase' not specified"],
     [["migrate", "--url", "postgres://h/d", "--directory", "d"], "cannot be used with"],
   ])("%j is a usage error, 64", async (words, said) => {
     const outcome = await cli(words);
@@ -84,7 +107,8 @@ describe("a wrong command line or setting", () => {
   test("help is no error", async () => {
     const { code, stdout } = await cli(["--help"]);
     expect(code).toBe(0);
-    for (const command of ["migrate", "demo", "dev"]) expect(stdout).toContain(command);
+    for (const command of ["init", "migrate", "status", "sql", "eject", "demo", "dev"])
+      expect(stdout).toContain(command);
   });
 
   test.each(["DATABASE_URL", "MIGRATION_DATABASE_URL"])(
@@ -108,6 +132,12 @@ describe("a wrong command line or setting", () => {
     expect(outcome).toMatchObject({ code: 1, stdout: "" });
     expect(outcome.stderr).toContain("expected postgres://");
     expect(outcome.stderr).not.toContain("s3cret");
+  });
+
+  test("--wait ends with what was wrong all the time", async () => {
+    const outcome = await cli(["migrate", "--wait", "0.1", "--url", "postgres://127.0.0.1:1/app"]);
+    expect(outcome).toMatchObject({ code: 1, stdout: "" });
+    expect(outcome.stderr).toMatch(/waiting for the server\nerror connect ECONNREFUSED/);
   });
 
   test("a server that is not there is said with what to check", async () => {
