@@ -18,6 +18,7 @@ export { type LockHolder, LockedError } from "./lock.ts";
 export * from "./health.ts";
 export * from "./migrate.ts";
 export * from "./promote.ts";
+export * from "./record.ts";
 export * from "./refusals.ts";
 export * from "./relations.ts";
 export * from "./roles.ts";

@@ -13,7 +13,11 @@ interface Life {
   over: boolean;
   /** Its connection was lost: the driver's COMMIT or ROLLBACK would reach another transaction, or nobody. */
   lost: boolean;
+  /** Settles, never rejects, when no COPY has the connection to itself. */
+  copied: Promise<unknown>;
 }
+
+const lives = new WeakMap<object, Life>();
 
 /**
  * `db.transaction`, kept to itself. postgres.js sends what a transaction that is over still says on the
@@ -35,13 +39,14 @@ export async function confinedTransaction<
 ): Promise<T> {
   // A nested one shares its session with the outer one, which goes on.
   if (is(db, PgTransaction)) return db.transaction(work, config);
-  const life: Life = { over: false, lost: false };
+  const life: Life = { over: false, lost: false, copied: Promise.resolve() };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
     confine(tx, life);
     try {
       return await work(tx);
     } finally {
       life.over = true;
+      await life.copied;
       await unlessLost(life);
     }
   };
@@ -65,6 +70,7 @@ function confine<
   R extends TablesRelationalConfig,
 >(tx: PgTransaction<HKT, S, R>, life: Life): void {
   const { session } = tx._;
+  lives.set(session, life);
   const prepareQuery = session.prepareQuery.bind(session);
   session.prepareQuery = <Q extends PreparedQueryConfig>(
     ...query: Parameters<typeof prepareQuery>
@@ -88,7 +94,20 @@ function confine<
     );
 }
 
+/**
+ * Runs a COPY, which Drizzle has no word for, on the connection of a transaction and by the same rules;
+ * postgres.js refuses every other statement meanwhile, so here they wait.
+ */
+export function confinedCopy<T>(session: object, copy: () => Promise<T>): Promise<T> {
+  const life = lives.get(session);
+  if (!life) return copy();
+  const running = confined(life, copy);
+  life.copied = running.catch(() => {});
+  return running;
+}
+
 async function confined<T>(life: Life, run: () => Promise<T>): Promise<T> {
+  await life.copied;
   if (life.over || life.lost) {
     throw new Error(
       life.lost
