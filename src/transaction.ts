@@ -13,6 +13,8 @@ interface Life {
   over: boolean;
   /** Its connection was lost: the driver's COMMIT or ROLLBACK would reach another transaction, or nobody. */
   lost: boolean;
+  /** Statements that are running. */
+  readonly running: Set<Promise<unknown>>;
   /** Settles, never rejects, when no COPY has the connection to itself. */
   copied: Promise<unknown>;
 }
@@ -39,7 +41,7 @@ export async function confinedTransaction<
 ): Promise<T> {
   // A nested one shares its session with the outer one, which goes on.
   if (is(db, PgTransaction)) return db.transaction(work, config);
-  const life: Life = { over: false, lost: false, copied: Promise.resolve() };
+  const life: Life = { over: false, lost: false, running: new Set(), copied: Promise.resolve() };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
     confine(tx, life);
     try {
@@ -77,33 +79,47 @@ function confine<
   ) => {
     const prepared = prepareQuery<Q>(...query);
     const execute = prepared.execute.bind(prepared);
-    prepared.execute = (...values) => confined(life, () => execute(...values));
+    prepared.execute = (...values) =>
+      confined(life, async () => {
+        const statement = execute(...values);
+        life.running.add(statement);
+        return statement.finally(() => life.running.delete(statement));
+      });
     return prepared;
   };
   const transaction = tx.transaction.bind(tx);
   tx.transaction = (work) =>
-    confined(life, () =>
-      transaction(async (inner) => {
-        confine(inner, life);
-        try {
-          return await work(inner);
-        } finally {
-          await unlessLost(life);
-        }
-      }),
+    confined(
+      life,
+      () =>
+        new Promise((resolve, reject) => {
+          const nested = async (inner: PgTransaction<HKT, S, R>) => {
+            confine(inner, life);
+            const done = work(inner);
+            await done.catch(() => {});
+            if (!life.over && !life.lost) return done;
+            // The driver's ROLLBACK TO SAVEPOINT would reach another transaction.
+            resolve(done);
+            return new Promise<never>(() => {});
+          };
+          transaction(nested).then(resolve, reject);
+        }),
     );
 }
 
 /**
- * Runs a COPY, which Drizzle has no word for, on the connection of a transaction and by the same rules;
- * postgres.js refuses every other statement meanwhile, so here they wait.
+ * Runs a COPY, for which Drizzle has no word, on the connection of a transaction and by the same rules.
+ * The protocol knows no other statement meanwhile: those that run are awaited first, others wait.
  */
 export function confinedCopy<T>(session: object, copy: () => Promise<T>): Promise<T> {
   const life = lives.get(session);
   if (!life) return copy();
-  const running = confined(life, copy);
-  life.copied = running.catch(() => {});
-  return running;
+  const copied = confined(life, async () => {
+    await Promise.allSettled(life.running);
+    return copy();
+  });
+  life.copied = copied.catch(() => {});
+  return copied;
 }
 
 async function confined<T>(life: Life, run: () => Promise<T>): Promise<T> {
