@@ -95,7 +95,8 @@ function confine<
         new Promise((resolve, reject) => {
           const nested = async (inner: PgTransaction<HKT, S, R>) => {
             confine(inner, life);
-            const done = work(inner);
+            // A query of Drizzle runs each time it is awaited; a promise, once.
+            const done = (async () => work(inner))();
             await done.catch(() => {});
             if (!life.over && !life.lost) return done;
             // The driver's ROLLBACK TO SAVEPOINT would reach another transaction.
