@@ -158,6 +158,8 @@ type LoginRow = {
   owns: boolean;
   inherits: string[];
   may: string[];
+  /** From 16 on each membership is inherited or not; before, all are. */
+  inheritances: string[];
 };
 
 /** A login is the application's unless it owns the tables; of Supabase's only `authenticator` is like one, and meant so. */
@@ -173,17 +175,19 @@ const logins = checkOf<LoginRow>(
         and dbid in (0, (select oid from pg_database where datname = current_database()))) as owns,
       array(select ours from unnest(${textArray(OUR_ROLES)}) as ours where pg_has_role(role.oid, ours, 'USAGE')) as inherits,
       array(select ours from unnest(${textArray(OUR_ROLES)}) as ours
-        where pg_has_role(role.oid, ours, ${server >= 160_000 ? "SET" : "MEMBER"})) as may
+        where pg_has_role(role.oid, ours, ${server >= 160_000 ? "SET" : "MEMBER"})) as may,
+      array(select format('GRANT %I TO %I WITH INHERIT FALSE;', r.rolname, role.rolname)
+        from pg_auth_members as m join pg_roles as r on r.oid = m.roleid
+        where m.member = role.oid and (to_jsonb(m) ->> 'inherit_option')::boolean) as inheritances
     from pg_roles as role
     where rolcanlogin and rolname <> 'authenticator' and case
       when rolname = any (${textArray(KNOWN_LOGINS)}) then true
-      when role.oid in (select oid from operator) then false
-      when rolname = session_user then not ${isOwner}::boolean
+      when role.oid = (select mode() within group (order by relowner) from ${ours} as ours) then false
+      when rolname = current_user then not ${isOwner}::boolean
       else exists (select from reach join pg_roles as r on r.oid = reach.role
         where member = role.oid and r.rolname = any (${textArray(OUR_ROLES)})) end`,
-  ({ login, superuser, bypass, mighty, owner, owns, inherits, may }, patient) => {
-    const unlessInherits = (role: string) =>
-      `${patient.server >= 160_000 ? `GRANT ${role} TO ${login} WITH INHERIT FALSE; ` : ""}ALTER ROLE ${login} NOINHERIT;`;
+  ({ login, superuser, bypass, mighty, owner, owns, inherits, may, inheritances }) => {
+    const disinherit = [...inheritances, `ALTER ROLE ${login} NOINHERIT;`].join(" ");
     // A superuser is a member of everything; the rest of what could be said follows from it.
     if (superuser) {
       return [
@@ -220,12 +224,12 @@ const logins = checkOf<LoginRow>(
       inherits.includes("service_role") &&
         error(
           `the login ${login} inherits service_role: without a switch of role it sees every organization`,
-          unlessInherits("service_role"),
+          disinherit,
         ),
       inherits.includes("authenticated") &&
         warning(
           `the login ${login} inherits authenticated: a statement outside of withOrganization finds no rows instead of failing`,
-          unlessInherits("authenticated"),
+          disinherit,
         ),
       may.includes("service_role") &&
         may.includes("authenticated") &&
@@ -236,7 +240,7 @@ const logins = checkOf<LoginRow>(
       may.length === 0 &&
         warning(
           `the login ${login} may act neither as authenticated nor as service_role`,
-          `GRANT authenticated, anon TO ${login};`,
+          `ALTER ROLE ${login} NOINHERIT; GRANT authenticated, anon TO ${login};`,
         ),
     ].filter((judgement) => judgement !== false);
   },
@@ -390,7 +394,7 @@ const embeddings = checkOf<{
   () => sql`
     select i.indexrelid::regclass::text as index, o.option_value::int as lists, (ours.reltuples * (1 - s.null_frac))::float8 as rows,
       not exists (select from pg_index as other join pg_class as c on c.oid = other.indexrelid
-        where c.xmin = index.xmin and other.indrelid <> i.indrelid) as built
+        where c.xmin = index.xmin and other.indrelid <> i.indrelid and other.indrelid in (select oid from ${ours} as ours)) as built
     from ${ours} as ours join pg_index as i on i.indrelid = ours.oid join pg_class as index on index.oid = i.indexrelid
     join pg_am on pg_am.oid = index.relam join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
     join pg_stats as s on s.schemaname = 'public' and s.tablename = ours.relname and s.attname = a.attname
@@ -428,9 +432,10 @@ const statistics = checkOf<{ table: string; extended: string | null }>(
   () => sql`
     select name as table, null as extended from ${ours} as ours where reltuples < 0 and pg_relation_size(oid) > 65536
     union all
-    select name, statistics_name from ${ours} as ours
-      join pg_stats_ext on schemaname = 'public' and tablename = relname
-    where reltuples > 0 and dependencies is null and kinds @> '{f}' order by 1, 2`,
+    select name, stxname from ${ours} as ours join pg_statistic_ext on stxrelid = ours.oid
+    where reltuples > 0 and pg_relation_size(ours.oid) > 65536 and not exists (select from pg_stats_ext as filled
+      where filled.statistics_schemaname::regnamespace = stxnamespace and filled.statistics_name = stxname)
+    order by 1, 2`,
   ({ table, extended }) => [
     warning(
       extended === null
@@ -617,11 +622,11 @@ const crossed: Check = {
         join pg_attribute as a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
         where c.contype = 'f' and cardinality(c.conkey) = 1 and parent.owned
       )
-      select conname as name, format('from %s as child join %s as parent on parent.id = child.%s', child, parent, key) as source,
+      select conname::text as name, format('from %s as child join %s as parent on parent.id = child.%s', child, parent, key) as source,
         'child.organization_id' as own
       from reference where owned
       union all
-      select a.conname || ' and ' || b.conname,
+      select a.conname::text || ' and ' || b.conname,
         format('from %s as child join %s as parent on parent.id = child.%s join %s as other on other.id = child.%s', a.child, a.parent, a.key, b.parent, b.key),
         'other.organization_id'
       from reference as a join reference as b on b.child = a.child and b.place > a.place where not a.owned
@@ -638,12 +643,17 @@ const crossed: Check = {
     return rows<CrossedRow>(await db.execute(sql.join(counts, sql` union all `))).flatMap(
       ({ reference, crossed: across, half, query }) => [
         ...(across > 0
-          ? [error(`${rowsOf(across)} refer to another organization's, by ${reference}`, query)]
+          ? [
+              error(
+                `rows that refer to another organization's, by ${reference}: ${count(across)}`,
+                query,
+              ),
+            ]
           : []),
         ...(half > 0
           ? [
               warning(
-                `${rowsOf(half)} stand between the platform and an organization, by ${reference}`,
+                `rows between the platform and an organization, by ${reference}: ${count(half)}`,
                 query,
               ),
             ]
@@ -675,7 +685,7 @@ const counters: Check = {
       row.full > 0
         ? [
             warning(
-              `${rowsOf(row.full)} of ${row.table} hold the largest INTEGER there is: the true value may be larger`,
+              `rows of ${row.table} that hold the largest INTEGER, so that the true value may be larger: ${count(row.full)}`,
               row.query,
             ),
           ]
@@ -704,7 +714,6 @@ const CHECKS: readonly Check[] = [
 // ── Words ──
 
 const count = (value: number) => value.toLocaleString("en-US");
-const rowsOf = (value: number) => (value === 1 ? "1 row" : `${count(value)} rows`);
 
 function duration(seconds: number): string {
   if (seconds < 120) return `${Math.round(seconds)} seconds`;
