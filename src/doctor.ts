@@ -3,7 +3,9 @@
  * the list of them is at the end.
  */
 import { type SQL, getTableName, sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "./database.ts";
+import { type Kind, kindOf } from "./catalog.ts";
+import { type Database, rows } from "./database.ts";
+import { type Finding, diff } from "./diff.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
 import { LOGINS } from "./roles.ts";
 import * as schema from "./schema/index.ts";
@@ -36,7 +38,8 @@ interface Patient {
   readonly embedded: boolean;
   /** Version of pgvector, null where it is not installed. */
   readonly vector: string | null;
-  readonly migrated: boolean;
+  /** How many of ours are there. */
+  readonly tables: number;
   /** Whether the login owns the tables, or may become who does. */
   readonly isOwner: boolean;
   readonly login: string;
@@ -51,7 +54,7 @@ interface Check {
   readonly owner?: true;
   /** Whether the embedded PostgreSQL is left out. */
   readonly server?: true;
-  readonly run: (db: Database | Transaction, patient: Patient) => Promise<Judgement[]>;
+  readonly run: (db: Database, patient: Patient) => Promise<Judgement[]>;
 }
 
 const error = (message: string, next: string): Judgement => ({ level: "error", message, next });
@@ -63,14 +66,19 @@ const info = (message: string, next: string): Judgement => ({ level: "info", mes
  * may not look at. A login that does not own the tables is examined as the application's.
  */
 export async function doctor(
-  db: Database | Transaction,
+  db: Database,
   { deep = false, longTransaction = 300 }: DoctorOptions = {},
 ): Promise<Diagnosis[]> {
   const patient = { ...(await admit(db)), longTransaction };
   const found: Diagnosis[] = serverFindings(patient).map((one) => ({ ...one, check: "server" }));
-  if (!patient.migrated) return found;
+  if (patient.tables === 0) return found;
+  // Where a table is missing, what depends on it would only be an error of a query.
   const due = CHECKS.filter(
-    (check) => (deep || !check.deep) && !(patient.embedded && check.server),
+    (one) =>
+      one === differences ||
+      (patient.tables === TABLES.length &&
+        (deep || !one.deep) &&
+        !(patient.embedded && one.server)),
   );
   const [possible, refused] = [
     due.filter(({ owner }) => patient.isOwner || !owner),
@@ -95,12 +103,12 @@ const ours = sql`(
   select oid, relname, relowner, reltuples, reloptions, oid::regclass::text as name from pg_class
   where relnamespace = to_regnamespace('public') and relkind in ('r', 'p') and relname = any (${sql.param(TABLES)}::text[]))`;
 
-async function admit(db: Database | Transaction): Promise<Omit<Patient, "longTransaction">> {
+async function admit(db: Database): Promise<Omit<Patient, "longTransaction">> {
   const [patient] = rows<Omit<Patient, "longTransaction"> & Record<string, unknown>>(
     await db.execute(sql`
       select current_setting('server_version_num')::int as server, version() like '%emscripten%' as embedded,
         (select extversion from pg_extension where extname = 'vector') as vector,
-        count(*) = ${TABLES.length}::int as migrated, coalesce(bool_and(pg_has_role(relowner, 'USAGE')), false) as "isOwner",
+        count(*)::int as tables, coalesce(bool_and(pg_has_role(relowner, 'USAGE')), false) as "isOwner",
         current_user::text as login
       from ${ours} as ours`),
   );
@@ -108,7 +116,7 @@ async function admit(db: Database | Transaction): Promise<Omit<Patient, "longTra
   return patient;
 }
 
-function serverFindings({ server, vector, migrated }: Patient): Judgement[] {
+function serverFindings({ server, vector, tables }: Patient): Judgement[] {
   const [major = 0, minor = 0] = (vector ?? "").split(".").map(Number);
   return [
     server < 150_000 &&
@@ -121,7 +129,7 @@ function serverFindings({ server, vector, migrated }: Patient): Judgement[] {
       major === 0 &&
       minor < 8 &&
       error(`pgvector is ${vector}, it must be 0.8 or newer`, "ALTER EXTENSION vector UPDATE;"),
-    !migrated && error("tables are missing: the database is not migrated", "meta-agent-db migrate"),
+    tables === 0 && error("the database is not migrated", "meta-agent-db migrate"),
   ].filter((judgement) => judgement !== false);
 }
 
@@ -138,6 +146,27 @@ function checkOf<Row extends Record<string, unknown>>(
     rows<Row>(await db.execute(facts(patient))).flatMap((row) => judge(row, patient));
   return { name, run, ...traits };
 }
+
+/** What of the schema is not as the migrations make it. */
+const differences: Check = {
+  name: "schema",
+  run: async (db) =>
+    (await diff(db))
+      // Of an invalid index there is more to say than that it is one.
+      .filter(({ found }) => !found?.endsWith("-- invalid"))
+      .map(({ object, problem, why, repair, safe }) =>
+        (isMinor(kindOf({ object }), problem) ? warning : error)(
+          `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,
+          safe
+            ? "meta-agent-db diff --repair"
+            : repair.map((statement) => `${statement};`).join(" "),
+        ),
+      ),
+};
+
+/** What serves speed and understanding, not isolation or the sense of rows. */
+const isMinor = (kind: Kind, problem: Finding["problem"]): boolean =>
+  ["index", "statistics", "comment"].includes(kind) || (kind === "column" && problem === "extra");
 
 const OUR_ROLES = ["anon", "authenticated", "service_role"];
 const KNOWN_LOGINS = Object.values(LOGINS).map(({ name }) => name);
@@ -695,6 +724,7 @@ const counters: Check = {
 };
 
 const CHECKS: readonly Check[] = [
+  differences,
   logins,
   operator,
   roles,

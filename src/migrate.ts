@@ -67,9 +67,7 @@ export async function migrate(
 ): Promise<MigrateResult> {
   const migrations = readMigrations(folder);
   const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
-    await tx.execute(
-      sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db migrate', 0))`,
-    );
+    await lockMigrators(tx);
     const pending = pendingOf(migrations, await appliedHashes(tx));
     if (pending.length > 0) await createJournal(tx);
     for (const migration of pending) {
@@ -82,10 +80,23 @@ export async function migrate(
   return db.transaction(migrateAll, { isolationLevel: "read committed" });
 }
 
+/** Waits until no other migrator of this database is at work, and holds them off for the transaction. */
+export async function lockMigrators(tx: Transaction): Promise<void> {
+  await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db migrate', 0))`);
+}
+
+/**
+ * The files that a database has not seen yet.
+ * @throws {MigrationError} when the journal and the files disagree
+ */
+export async function pendingMigrations(db: Database): Promise<Migration[]> {
+  return pendingOf(readMigrations(), await appliedHashes(db));
+}
+
 const journal = sql`${sql.identifier(JOURNAL.schema)}.${sql.identifier(JOURNAL.table)}`;
 
 /** The journal: when a file was generated, and the hash it had when it was applied. */
-async function appliedHashes(tx: Transaction): Promise<Map<number, string>> {
+async function appliedHashes(tx: Database): Promise<Map<number, string>> {
   const found = await tx.execute(
     sql`select to_regclass(${`${JOURNAL.schema}.${JOURNAL.table}`}) is not null as found`,
   );

@@ -164,6 +164,10 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
     ],
   ];
 
+/** Above info, and besides what the damage is as a difference from the migrations. */
+const besides = async (tx: Transaction, options?: DoctorOptions) =>
+  (await examine(tx, options)).filter(({ level, check }) => level !== "info" && check !== "schema");
+
 suite("doctor", (database) => {
   test("the demo fleet is healthy", async () => {
     await undone(database, async (tx) => {
@@ -176,14 +180,32 @@ suite("doctor", (database) => {
     async (_, damage, said, options) => {
       await undone(database, async (tx) => {
         await run(tx, damage);
-        const found = (await examine(tx, options)).filter(({ level }) => level !== "info");
+        const found = await besides(tx, options);
         expect(grave(found)).toEqual(said.map((pattern) => expect.stringMatching(pattern)));
         await run(tx, found.flatMap(statementsOf));
-        const left = grave(await examine(tx, options));
+        const left = grave(await besides(tx, options));
         expect(left).toEqual(options?.deep ? grave(found) : []);
       });
     },
   );
+
+  test("a difference from the migrations is found, an error where isolation depends on it", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        'drop policy "Users see own org SLAs" on agent_slas',
+        "drop index idx_agent_slas_agent_id",
+        "alter table agent_slas add column note text",
+        "drop table model_routing_rules",
+      ]);
+      const found = grave(await examine(tx)).map((line) => line.split(". ")[0]);
+      expect(found).toEqual([
+        "error schema: table model_routing_rules is missing",
+        "warning schema: column agent_slas.note is not of the migrations",
+        "warning schema: index idx_agent_slas_agent_id on agent_slas is missing",
+        'error schema: policy "Users see own org SLAs" on agent_slas is missing',
+      ]);
+    });
+  });
 
   test("ids that run out are found", async () => {
     const old = (share: number) =>
@@ -425,7 +447,7 @@ suite(
         {
           level: "error",
           check: "server",
-          message: "tables are missing: the database is not migrated",
+          message: "the database is not migrated",
           next: "meta-agent-db migrate",
         },
       ]);

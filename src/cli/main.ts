@@ -6,6 +6,7 @@ import { databaseError, explain } from "../errors.ts";
 import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
+import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
 import { migrateCommand } from "./migrate.ts";
 import { err, progress } from "./print.ts";
@@ -28,7 +29,14 @@ const program = new Command("meta-agent-db")
     "after",
     "\nExit codes: 0 done, 1 error, 2 findings or something pending, 3 another migrator holds the lock, 64 usage.",
   );
-for (const subcommand of [migrateCommand, doctorCommand, rolesCommand, demoCommand, devCommand]) {
+for (const subcommand of [
+  migrateCommand,
+  diffCommand,
+  doctorCommand,
+  rolesCommand,
+  demoCommand,
+  devCommand,
+]) {
   program.addCommand(subcommand.showHelpAfterError().exitOverride());
 }
 program.showHelpAfterError().exitOverride();

@@ -1,0 +1,54 @@
+import { type Finding, diff, repair } from "../diff.ts";
+import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import { out, print, progress } from "./print.ts";
+
+interface DiffOptions extends TargetOptions {
+  readonly json?: true;
+  readonly repair?: true;
+}
+
+export const diffCommand = targetCommand("diff", {
+  summary: "what of a database is not as the migrations make it",
+  description:
+    "Compares the tables, constraints, indexes, policies, grants and functions of a database with what the migrations make, and prints the SQL that brings each back. Reads the system catalogs alone. With --repair it applies what loses no row and cannot be refused because of the rows there are, all of it or nothing, and prints the rest.",
+  examples: [
+    "meta-agent-db diff --url postgres://…",
+    "meta-agent-db diff --json",
+    "meta-agent-db diff --repair",
+  ],
+})
+  .addOption(jsonOption())
+  .option("--repair", "apply what is safe, in one transaction")
+  .action(({ json, repair: mend, ...target }: DiffOptions) =>
+    withTarget(target, async ({ db }) => {
+      const { repaired, remaining } = mend
+        ? await repair(db)
+        : { repaired: [], remaining: await diff(db) };
+      if (json) {
+        print(JSON.stringify(mend ? { repaired, remaining } : remaining, null, 2));
+      } else {
+        for (const { object, problem } of repaired) print(`-- repaired: ${object} (${problem})`);
+        for (const finding of remaining) print(asSql(finding));
+        progress(summary(repaired, remaining));
+      }
+      if (remaining.length > 0) process.exitCode = EXIT.findings;
+    }),
+  );
+
+/** A finding as SQL to paste: what a person reads is comment. */
+function asSql({ object, problem, why, found, repair: statements, safe }: Finding): string {
+  const comment = (text: string) => text.replaceAll(/^/gm, "-- ");
+  return [
+    out.bold(comment(`${object}: ${problem}${safe ? "" : ", to be repaired by hand"}`)),
+    comment(why),
+    ...(found === undefined ? [] : [out.dim(comment(`found: ${found}`))]),
+    ...statements.map((statement) => `${statement};`),
+    "",
+  ].join("\n");
+}
+
+function summary(repaired: readonly Finding[], remaining: readonly Finding[]): string {
+  if (remaining.length === 0) return repaired.length > 0 ? "nothing is left" : "no differences";
+  const safe = remaining.filter((finding) => finding.safe).length;
+  return `${remaining.length} differences, ${safe} of them for --repair`;
+}
