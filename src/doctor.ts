@@ -4,9 +4,10 @@
  */
 import { type SQL, getTableName, sql } from "drizzle-orm";
 import { type Kind, kindOf } from "./catalog.ts";
-import { type Database, rows } from "./database.ts";
+import { type Database, type Transaction, rows } from "./database.ts";
 import { type Finding, diff } from "./diff.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
+import { databaseError } from "./errors.ts";
 import { LOGINS } from "./roles.ts";
 import * as schema from "./schema/index.ts";
 
@@ -62,36 +63,53 @@ const warning = (message: string, next: string): Judgement => ({ level: "warning
 const info = (message: string, next: string): Judgement => ({ level: "info", message, next });
 
 /**
- * Examines a database. It reads only, needs no right beyond connecting, and says as `info` what the login
- * may not look at. A login that does not own the tables is examined as the application's.
+ * Examines a database, in one transaction that may only read. It needs no right beyond connecting, and says
+ * as `info` what it could not look at: rows that are not the login's to see, tables that somebody has locked
+ * for more than a second. A login that does not own the tables is examined as the application's.
  */
 export async function doctor(
   db: Database,
   { deep = false, longTransaction = 300 }: DoctorOptions = {},
 ): Promise<Diagnosis[]> {
-  const patient = { ...(await admit(db)), longTransaction };
-  const found: Diagnosis[] = serverFindings(patient).map((one) => ({ ...one, check: "server" }));
-  if (patient.tables === 0) return found;
-  // Where a table is missing, what depends on it would only be an error of a query.
-  const due = CHECKS.filter(
-    (one) =>
-      one === differences ||
-      (patient.tables === TABLES.length &&
-        (deep || !one.deep) &&
-        !(patient.embedded && one.server)),
-  );
-  const [possible, refused] = [
-    due.filter(({ owner }) => patient.isOwner || !owner),
-    due.filter(({ owner }) => !patient.isOwner && owner),
-  ];
-  for (const { name, run } of possible) {
-    for (const judgement of await run(db, patient)) found.push({ ...judgement, check: name });
+  const examine = async (tx: Transaction): Promise<Diagnosis[]> => {
+    await tx.execute(sql`select set_config('lock_timeout', '1s', true)`);
+    const patient = { ...(await admit(tx)), longTransaction };
+    const found: Diagnosis[] = serverFindings(patient).map((one) => ({ ...one, check: "server" }));
+    for (const check of CHECKS.filter((one) => isDue(one, patient, deep))) {
+      const judgements = await attempt(tx, check, patient);
+      found.push(...judgements.map((judgement) => ({ ...judgement, check: check.name })));
+    }
+    return found;
+  };
+  return db.transaction(examine, { accessMode: "read only" });
+}
+
+/** Where a table is missing, what depends on it would only be an error of a query. */
+function isDue(check: Check, { tables, embedded }: Patient, deep: boolean): boolean {
+  if (check === differences) return tables > 0;
+  return tables === TABLES.length && (deep || !check.deep) && !(embedded && check.server);
+}
+
+async function attempt(tx: Transaction, check: Check, patient: Patient): Promise<Judgement[]> {
+  if (check.owner && !patient.isOwner) {
+    return [
+      info(
+        "not checked: needs the owner of the tables",
+        "Run doctor with MIGRATION_DATABASE_URL too.",
+      ),
+    ];
   }
-  for (const { name } of refused) {
-    const message = "not checked: needs the owner of the tables";
-    found.push({ ...info(message, "Run doctor with MIGRATION_DATABASE_URL too."), check: name });
+  try {
+    return await tx.transaction((savepoint) => check.run(savepoint, patient));
+  } catch (cause) {
+    if (databaseError(cause)?.code !== "55P03") throw cause;
+    return [
+      info(
+        "not checked: another session holds a lock on a table",
+        "Run doctor again when it is released.",
+      ),
+    ];
   }
-  return found;
 }
 
 // ── The patient ──
