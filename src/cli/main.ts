@@ -7,6 +7,7 @@ import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
 import { diffCommand } from "./diff.ts";
+import { docsCommand } from "./docs.ts";
 import { doctorCommand } from "./doctor.ts";
 import { migrateCommand } from "./migrate.ts";
 import { err, progress } from "./print.ts";
@@ -36,6 +37,7 @@ for (const subcommand of [
   rolesCommand,
   demoCommand,
   devCommand,
+  docsCommand,
 ]) {
   program.addCommand(subcommand.showHelpAfterError().exitOverride());
 }
