@@ -12,6 +12,7 @@ import { doctorCommand } from "./doctor.ts";
 import { migrateCommand } from "./migrate.ts";
 import { err, progress } from "./print.ts";
 import { rolesCommand } from "./roles.ts";
+import { studioCommand } from "./studio.ts";
 
 // The reader of a pipe may have seen enough.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -37,6 +38,7 @@ for (const subcommand of [
   rolesCommand,
   demoCommand,
   devCommand,
+  studioCommand,
   docsCommand,
 ]) {
   program.addCommand(subcommand.showHelpAfterError().exitOverride());
