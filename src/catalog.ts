@@ -56,23 +56,25 @@ export interface Catalog {
  */
 export async function readCatalog(db: Database, tables: readonly string[]): Promise<Catalog> {
   return db.transaction(async (tx) => {
-    // PostgreSQL leaves out the schemas that the search_path finds.
-    const [before] = rows<{ path: string; quoting: string; home: string }>(
+    const [before] = rows<{ path: string; quoting: string }>(
       await tx.execute(sql`
-        select current_setting('search_path') as path, current_setting('quote_all_identifiers') as quoting,
-          coalesce((select extnamespace from pg_extension where extname = 'vector'),
-            to_regnamespace('extensions'), to_regnamespace('public'))::regnamespace::text as home`),
+        select current_setting('search_path') as path, current_setting('quote_all_identifiers') as quoting`),
     );
-    const { path = "", quoting = "", home = "" } = before ?? {};
-    const set = (searchPath: string, quoteAll: string) =>
+    const set = (path: string, quoting: string) =>
       tx.execute(
-        sql`select set_config('search_path', ${searchPath}, true), set_config('quote_all_identifiers', ${quoteAll}, true)`,
+        sql`select set_config('search_path', ${path}, true), set_config('quote_all_identifiers', ${quoting}, true)`,
       );
+    // PostgreSQL leaves out the schemas that the search_path finds.
     await set("", "off");
+    const [home] = rows<{ schema: string }>(
+      await tx.execute(sql`
+        select coalesce((select extnamespace from pg_extension where extname = 'vector'),
+          to_regnamespace('extensions'), to_regnamespace('public'))::regnamespace::text as schema`),
+    );
     const found = rows<Pick<LiveObject, keyof LiveObject>>(await tx.execute(objectsOf(tables)));
     // The transaction may be the caller's.
-    await set(path, quoting);
-    return { objects: inOrder(found), vectorSchema: home };
+    await set(before?.path ?? "", before?.quoting ?? "off");
+    return { objects: inOrder(found), vectorSchema: home?.schema ?? "public" };
   });
 }
 
@@ -194,7 +196,10 @@ union all
         || case attgenerated when 's' then ' STORED' else ' VIRTUAL' end
       when attidentity <> '' then format(' GENERATED %s AS IDENTITY', case attidentity when 'a' then 'ALWAYS' else 'BY DEFAULT' end)
       else coalesce(' DEFAULT ' || pg_get_expr(adbin, attrelid), '') end
-    || case when attnotnull then ' NOT NULL' else '' end,
+    || case when attnotnull then ' NOT NULL' else '' end
+    -- From 18 on.
+    || case when exists (select from pg_constraint k where k.conrelid = attrelid and k.contype = 'n'
+        and k.conkey = array[attnum] and not k.convalidated) then ' -- not validated' else '' end,
   format('ALTER TABLE %s DROP COLUMN %I', path, attname)
   from columns order by attrelid, attnum)
 union all

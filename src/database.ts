@@ -1,9 +1,10 @@
+import { setTimeout } from "node:timers/promises";
 import { type ExtractTablesWithRelations, type TablesRelationalConfig, is, sql } from "drizzle-orm";
 import { type PgDatabase, type PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
 import { POSTGRES_URL } from "./config.ts";
-import { databaseError } from "./errors.ts";
+import { databaseError, isUnreachable } from "./errors.ts";
 import * as relations from "./relations.ts";
 import * as tables from "./schema/index.ts";
 import { confinedTransaction } from "./transaction.ts";
@@ -26,7 +27,10 @@ export type Transaction = PgTransaction<
   ExtractTablesWithRelations<Schema>
 >;
 
-/** An open database and how to close it. `label` says what it is, without a password. */
+/**
+ * An open database and how to close it, which gives running statements five seconds. `label` says what it
+ * is, without a password.
+ */
 export interface Connection {
   readonly db: Database;
   readonly label: string;
@@ -48,7 +52,32 @@ export function connect(url: string): Connection {
     // The column kinds read dates as ISO writes them, whatever the database is set to.
     connection: { application_name: "meta-agent-db", DateStyle: "ISO" },
   });
-  return { db: drizzle(client, { schema }), label, close: () => client.end() };
+  // For ever it would wait for a transaction that has lost its connection: that one never ends.
+  return { db: drizzle(client, { schema }), label, close: () => client.end({ timeout: 5 }) };
+}
+
+/**
+ * Waits until the server answers; a connection that fails for another reason than that it is not up (a
+ * wrong password, no such database) is an error at once.
+ * @param options.seconds how long; then the last error is thrown
+ * @param options.onWait called once if there is something to wait for
+ */
+export async function waitForServer(
+  db: Database,
+  { seconds, onWait }: { seconds: number; onWait?: ((why: string) => void) | undefined },
+): Promise<void> {
+  if (seconds === 0) return;
+  const end = performance.now() + seconds * 1000;
+  for (let isFirst = true; ; isFirst = false) {
+    try {
+      await db.execute(sql`select 1`);
+      return;
+    } catch (error) {
+      if (!isUnreachable(error) || performance.now() >= end) throw error;
+      if (isFirst) onWait?.("waiting for the server");
+    }
+    await setTimeout(500);
+  }
 }
 
 function redactedUrl(url: string): string {

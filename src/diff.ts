@@ -10,12 +10,13 @@ import {
   extraObject,
   missingObject,
 } from "./findings.ts";
-import { MigrationError, lockMigrators, pendingMigrations } from "./migrate.ts";
+import { lockMigrators } from "./lock.ts";
+import { MigrationError, pendingMigrations } from "./migrate.ts";
 
 /**
  * What of a database is not as this package's migrations make it, each with the statements that bring it
- * back; nothing when all is well. It reads the system catalogs alone, in two or three statements, and
- * takes no rights but to connect. Of a database that is not migrated, what is pending is missing.
+ * back; nothing when all is well. It reads the system catalogs alone, and takes no
+ * rights but to connect. Of a database that is not migrated, what is pending is missing.
  *
  * Not looked at: order and storage of columns, options of tables, the `lists` of the IVFFlat indexes,
  * attributes and memberships of roles, the stand-ins in schema `auth`, publications, and whatever others
@@ -30,6 +31,8 @@ export type { Finding } from "./findings.ts";
 export interface RepairOptions {
   /** Which findings to repair. Default: the safe ones. */
   readonly only?: (finding: Finding) => boolean;
+  /** Told when a migrator is at work, which is waited for. */
+  readonly onWait?: ((what: string) => void) | undefined;
 }
 
 export interface RepairResult {
@@ -50,11 +53,11 @@ export class RepairError extends Error {
  */
 export async function repair(db: Database, options: RepairOptions = {}): Promise<RepairResult> {
   const work = async (tx: Transaction) => {
-    await lockMigrators(tx);
+    await lockMigrators(tx, options);
     const pending = await pendingMigrations(tx);
     if (pending.length > 0) {
       throw new MigrationError(
-        `${pending.length} migrations are pending: run meta-agent-db migrate, then repair what is left. Nothing was changed.`,
+        `${pending.length} ${pending.length === 1 ? "migration is" : "migrations are"} pending: run meta-agent-db migrate, then repair what is left. Nothing was changed.`,
       );
     }
     return applyRepairs(tx, options);
@@ -141,10 +144,17 @@ function inSchema(definition: string, vectorSchema: string): string {
     : definition.replaceAll("public.vector", `${vectorSchema}.vector`);
 }
 
-/** A definition without what may differ: where the extension is, and into how many lists an index is cut. */
+/**
+ * A definition without what may differ: where the extension is, into how many lists an index is cut, and
+ * the columns of statistics, which PostgreSQL lists in their table's order.
+ */
 function comparable({ object, definition }: CatalogObject): string {
   if (object === "extension vector") return object;
-  return definition.replace(/(USING ivfflat .*) WITH \(lists='\d+'\)/, "$1");
+  return definition
+    .replace(/(USING ivfflat .*) WITH \(lists='\d+'\)/, "$1")
+    .replace(/(?<=^CREATE STATISTICS .* ON ).*(?= FROM )/, (columns) =>
+      columns.split(", ").toSorted().join(", "),
+    );
 }
 
 /** Objects with what goes with them: a missing table is not also twenty missing columns. */

@@ -1,3 +1,5 @@
+import { DrizzleQueryError } from "drizzle-orm";
+
 /** What PostgreSQL said, whichever driver carried it. */
 export interface DatabaseError {
   /** SQLSTATE, five characters. */
@@ -48,6 +50,12 @@ const NEXT_STEPS: Readonly<Record<string, string>> = {
     "The database has objects of these names that the journal does not know, from a half-finished or foreign installation. Use an empty database, or drop or rename them after a backup.",
   "25006": "The server is read-only, perhaps a replica: name the primary in the database URL.",
   "55P03": "Another session holds a lock: wait for it or end it, then try again.",
+  "57P01": "An administrator or the server's shutdown ended the session: try again.",
+  "57P02": "The server has crashed: see its log, then try again.",
+  "57P03": "The server is starting or stopping: try again, or let migrate wait for it with --wait.",
+  "57014": "Give this login a longer statement_timeout, or end who cancels it, then try again.",
+  "25P03": "Give this login a longer idle_in_transaction_session_timeout, then try again.",
+  "40P01": "Two sessions waited for each other: try again.",
   "53300": "The server has no free connection: close some, then try again.",
   "53100": "The server's disk is full: make room, then try again.",
   "42704": "Leave out of the database URL what the server does not know.",
@@ -59,22 +67,38 @@ const NEXT_STEPS: Readonly<Record<string, string>> = {
   ECONNREFUSED: "Start the server, or check host and port of the database URL.",
   ENOTFOUND: "Check the host of the database URL.",
   EAI_AGAIN: "Check the host of the database URL and the network.",
+  ECONNRESET: "The server closed the connection; see its log, then try again.",
+  EPIPE: "The server closed the connection; see its log, then try again.",
   ETIMEDOUT: "Check host and port of the database URL and the firewall between.",
   CONNECT_TIMEOUT: "Check host and port of the database URL and the firewall between.",
   CONNECTION_CLOSED: "The server closed the connection; see its log, then try again.",
   CONNECTION_ENDED: "The connection was closed; try again.",
 };
 
-/** An error as sentences for a person: what PostgreSQL or the network said, and the next step. */
-export function explain(error: unknown): string {
-  const refusal = databaseError(error);
-  if (refusal) return explainRefusal(refusal);
+/** Codes of a server that is not there, or not yet. */
+const UNREACHABLE =
+  /^(ECONNREFUSED|ECONNRESET|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|CONNECT_TIMEOUT|CONNECTION_CLOSED|57P0[123])$/;
+
+/** Whether an error says that the server cannot be reached, or is starting or stopping. */
+export function isUnreachable(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) {
-    const code = textOf(at, "code");
-    const step = code === undefined ? undefined : NEXT_STEPS[code];
-    if (step) return [at.message || code, step].join("\n");
+    if (UNREACHABLE.test(textOf(at, "code") ?? "")) return true;
   }
-  return error instanceof Error ? error.message : String(error);
+  return false;
+}
+
+/**
+ * An error as sentences for a person: what PostgreSQL or the network said, and the next step. An error of
+ * this package says both itself.
+ */
+export function explain(error: unknown): string {
+  const said = error instanceof DrizzleQueryError ? error.cause : error;
+  if (!(said instanceof Error)) return String(said);
+  const code = textOf(said, "code") ?? "";
+  const refusal = "severity" in said ? databaseError(said) : undefined;
+  return refusal
+    ? explainRefusal(refusal)
+    : [said.message || code, NEXT_STEPS[code]].filter(Boolean).join("\n");
 }
 
 /** PostgreSQL's message, detail and hint; without a hint of its own, ours. */

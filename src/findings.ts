@@ -49,9 +49,7 @@ export function changedObject(expected: CatalogObject, live: LiveObject): Differ
   return difference(expected, "changed", {
     expected: expected.definition,
     found: live.definition,
-    safe:
-      !MAY_BE_REFUSED.has(kind) &&
-      !steps.some(({ statement }) => / (TYPE|SET NOT NULL|COLUMN .*GENERATED) ?/.test(statement)),
+    safe: !MAY_BE_REFUSED.has(kind) && !steps.some(({ statement }) => RISKY.test(statement)),
     steps,
   });
 }
@@ -62,13 +60,11 @@ export function extraObject(live: LiveObject): Difference {
   // The one kind whose statement says what should be.
   if (kind === "owner") {
     const { definition: found, undo: expected } = live;
-    return difference(live, "changed", { expected, found, safe: onlyOurRoles(found), steps });
+    return difference(live, "changed", { expected, found, safe: opensToOurs(found), steps });
   }
-  const opens =
-    kind === "grant" || (kind === "policy" && live.definition.includes("AS PERMISSIVE"));
   return difference(live, "extra", {
     found: live.definition,
-    safe: opens && onlyOurRoles(live.definition),
+    safe: ["policy", "grant"].includes(kind) && opensToOurs(live.definition),
     steps,
   });
 }
@@ -91,6 +87,9 @@ function difference(
     steps,
   };
 }
+
+/** Parts of changes that rows or what stands on it may refuse. */
+const RISKY = /^DROP ROUTINE | (TYPE|DROP COLUMN) | SET NOT NULL$/;
 
 /** Rows that are there may refuse these. */
 const MAY_BE_REFUSED: ReadonlySet<Kind> = new Set<Kind>([
@@ -160,7 +159,7 @@ function changes(expected: CatalogObject, live: LiveObject): Step[] {
 }
 
 const COLUMN =
-  /^(?<table>ALTER TABLE .+?) ADD COLUMN (?<name>\S+) (?<type>.+?)(?<made> GENERATED .+?)?(?: DEFAULT (?<value>.+?))?(?<filled> NOT NULL)?$/s;
+  /^(?<table>ALTER TABLE .+?) ADD COLUMN (?<name>\S+) (?<type>.+?)(?<made> GENERATED .+?)?(?: DEFAULT (?<value>.+?))?(?<filled> NOT NULL(?: -- not validated)?)?$/s;
 
 function columnChanges(expected: CatalogObject, live: LiveObject): Step[] {
   const [to, from] = [expected, live].map(
@@ -188,11 +187,15 @@ function columnChanges(expected: CatalogObject, live: LiveObject): Step[] {
 }
 
 const OUR_ROLES = new Set(["PUBLIC", "anon", "authenticated", "service_role"]);
+const OPENS =
+  /(?:^GRANT .+| ON \S+ AS PERMISSIVE FOR \w+|^ALTER .+ OWNER) TO ((?:\S+, )*\S+)(?: (?:USING|WITH CHECK) \(.*)?$/s;
 
-/** Whether a policy, a grant or an owner is about nobody but the roles that this package governs. */
-function onlyOurRoles(definition: string): boolean {
-  const [, roles = ""] = / TO ((?:\S+, )*\S+)(?: USING | WITH CHECK |$)/s.exec(definition) ?? [];
-  return roles.split(", ").every((role) => OUR_ROLES.has(role));
+/** Whether a policy, a grant or an owner opens something to nobody but the roles that this package governs. */
+function opensToOurs(definition: string): boolean {
+  // Logins of the user's own may live by that.
+  if (definition === "GRANT CREATE ON SCHEMA public TO PUBLIC") return false;
+  const roles = OPENS.exec(definition)?.[1]?.split(", ") ?? [""];
+  return roles.every((role) => OUR_ROLES.has(role));
 }
 
 /** Why an object matters; `changed` and `extra` where that is another matter. */

@@ -4,9 +4,12 @@ import { fileURLToPath } from "node:url";
 import { sql } from "drizzle-orm";
 import { readMigrationFiles } from "drizzle-orm/migrator";
 import { z } from "zod";
-import { type Database, type Transaction, rows } from "./database.ts";
+import { type Database, type Transaction, waitForServer } from "./database.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
-import { databaseError, explainRefusal } from "./errors.ts";
+import { databaseError, explain } from "./errors.ts";
+import { CREATE_JOURNAL, type JournalRow, readJournal, recordStatement } from "./journal.ts";
+import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
+import { confinedTransaction } from "./transaction.ts";
 
 /** One migration file, as drizzle-kit numbers, hashes and splits it. */
 export interface Migration {
@@ -20,8 +23,16 @@ export interface Migration {
 }
 
 export interface MigrateOptions {
+  /** Seconds to wait for a server that is not up yet. Default 0. */
+  readonly wait?: number | undefined;
+  /** Seconds to wait for the migrators' lock and for each lock on a table; 0 to fail at once. Default: without limit. */
+  readonly lockTimeout?: number | undefined;
   /** Called before each pending file. */
   readonly onApply?: (migration: Migration) => void;
+  /** Called after it, with the seconds it took; it counts only once all files are through. */
+  readonly onApplied?: (migration: Migration, seconds: number) => void;
+  /** Called once when there is something to wait for, with what it is. */
+  readonly onWait?: (why: string) => void;
   /** Instead of this package's own, for tests. */
   readonly folder?: string;
 }
@@ -47,6 +58,67 @@ export function readMigrations(folder = OWN_FOLDER): Migration[] {
   }));
 }
 
+/** What has become of a migration in a database. */
+export interface MigrationRecord {
+  /** `null` for one that this version of the package does not have. */
+  readonly name: string | null;
+  /** When it was generated, Unix milliseconds. */
+  readonly when: number;
+  /**
+   * `out of order`: applied, but after a later one. `edited`: the file is not the one that was applied.
+   * `skipped`: later ones are applied, this one is not. `unknown`: applied by another version.
+   */
+  readonly state: "applied" | "out of order" | "pending" | "edited" | "skipped" | "unknown";
+  /** `null` while it is not applied, and where the journal does not say. */
+  readonly appliedAt: Date | null;
+  readonly appliedBy: string | null;
+}
+
+export interface MigrationStatus {
+  /** Every file is applied as it is, and nothing else. */
+  readonly upToDate: boolean;
+  readonly migrations: readonly MigrationRecord[];
+}
+
+/**
+ * What a database has of the migrations. It only reads, on a replica too.
+ * @throws {Error} when this login may not read the journal, saying which grants are missing
+ */
+export async function migrationStatus(
+  db: Database | Transaction,
+  { folder }: Pick<MigrateOptions, "folder"> = {},
+): Promise<MigrationStatus> {
+  const migrations = compare(readMigrations(folder), await readJournal(db));
+  return {
+    upToDate: migrations.every(({ state }) => state === "applied" || state === "out of order"),
+    migrations,
+  };
+}
+
+/** Files and journal as one list, in the order of generation. */
+function compare(files: readonly Migration[], journal: readonly JournalRow[]): MigrationRecord[] {
+  const newest = Math.max(...journal.map(({ when }) => when), Number.NEGATIVE_INFINITY);
+  const fromFiles = files.map(({ name, when, hash }): MigrationRecord => {
+    const index = journal.findIndex((row) => row.when === when);
+    const row = journal[index];
+    if (!row) {
+      const state = when < newest ? "skipped" : "pending";
+      return { name, when, state, appliedAt: null, appliedBy: null };
+    }
+    const isEdited = !journal.some((other) => other.when === when && other.hash === hash);
+    const isLate = journal.slice(0, index).some((earlier) => earlier.when > when);
+    const state = isEdited ? "edited" : isLate ? "out of order" : "applied";
+    return { name, when, state, appliedAt: row.appliedAt, appliedBy: row.appliedBy };
+  });
+  const known = new Set(files.map(({ when }) => when));
+  const unknown = journal
+    .filter(({ when }) => !known.has(when))
+    .map(({ when, appliedAt, appliedBy }): MigrationRecord => {
+      return { name: null, when, state: "unknown", appliedAt, appliedBy };
+    });
+  return [...fromFiles, ...unknown].toSorted((a, b) => a.when - b.when);
+}
+
 /** A migration that could not be applied. The server's own error is in `cause`. */
 export class MigrationError extends Error {
   override readonly name = "MigrationError";
@@ -60,64 +132,96 @@ export class MigrationError extends Error {
  * @throws {MigrationError} naming file and statement when the server refuses one; before anything is
  * applied when an applied file was edited or skipped since, or the journal knows files that this package
  * does not
+ * @throws {LockedError} when a lock was not to be had within `lockTimeout`, naming who has it
  */
 export async function migrate(
   db: Database,
-  { onApply, folder }: MigrateOptions = {},
+  { wait = 0, lockTimeout, onApply, onApplied, onWait, folder }: MigrateOptions = {},
 ): Promise<MigrateResult> {
   const migrations = readMigrations(folder);
+  await waitForServer(db, { seconds: wait, onWait });
+  // Kept outside of the transaction: when it loses its connection, what it throws is replaced by the driver.
+  let at: { migration: Migration; index: number } | undefined;
   const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
-    await lockMigrators(tx);
-    const pending = pendingOf(migrations, await appliedHashes(tx));
-    if (pending.length > 0) await createJournal(tx);
+    await lockMigrators(tx, { timeout: lockTimeout, onWait });
+    const pending = pendingOf(migrations, await readJournal(tx));
+    if (pending.length > 0) await tx.execute(sql.raw(CREATE_JOURNAL));
     for (const migration of pending) {
       onApply?.(migration);
-      await apply(tx, migration);
+      const start = performance.now();
+      for (const [index, statement] of migration.statements.entries()) {
+        at = { migration, index };
+        await tx.execute(sql.raw(statement));
+      }
+      at = undefined;
+      await tx.execute(sql.raw(recordStatement(migration)));
+      onApplied?.(migration, (performance.now() - start) / 1000);
     }
     return { applied: pending.map(({ name }) => name) };
   };
-  // Whatever the server's default: a snapshot older than the lock would not see what the last one did.
-  return db.transaction(migrateAll, { isolationLevel: "read committed" });
-}
-
-/** Waits until no other migrator of this database is at work, and holds them off for the transaction. */
-export async function lockMigrators(tx: Transaction): Promise<void> {
-  await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db migrate', 0))`);
+  try {
+    // Whatever the server's default: a snapshot older than the lock would not see what the last one did.
+    return await confinedTransaction(db, migrateAll, { isolationLevel: "read committed" });
+  } catch (error) {
+    if (!at) throw error;
+    const failure = refused(at.migration, at.index, error);
+    throw databaseError(error)?.code === "55P03"
+      ? new LockedError(failure.message, await tableUsers(db), failure)
+      : failure;
+  }
 }
 
 /**
- * The files that a database has not seen yet.
- * @throws {MigrationError} when the journal and the files disagree
+ * The files that `migrate` would apply now. It only reads.
+ * @throws {MigrationError} as `migrate` does before it applies anything
  */
-export async function pendingMigrations(db: Database): Promise<Migration[]> {
-  return pendingOf(readMigrations(), await appliedHashes(db));
+export async function pendingMigrations(
+  db: Database | Transaction,
+  { folder }: Pick<MigrateOptions, "folder"> = {},
+): Promise<readonly Migration[]> {
+  return pendingOf(readMigrations(folder), await readJournal(db));
 }
 
-const journal = sql`${sql.identifier(JOURNAL.schema)}.${sql.identifier(JOURNAL.table)}`;
-
-/** The journal: when a file was generated, and the hash it had when it was applied. */
-async function appliedHashes(tx: Database): Promise<Map<number, string>> {
-  const found = await tx.execute(
-    sql`select to_regclass(${`${JOURNAL.schema}.${JOURNAL.table}`}) is not null as found`,
+/** The SQL that `migrate` would run for these files, as a script; empty when there are none. */
+export function migrationSql(pending: readonly Migration[]): string {
+  if (pending.length === 0) return "";
+  const files = pending.map((migration) =>
+    [
+      `-- ${migration.name}`,
+      ...migration.statements.map(terminated),
+      recordStatement(migration),
+    ].join("\n"),
   );
-  if (rows<{ found: boolean }>(found)[0]?.found !== true) return new Map();
-  const entries = await tx.execute(sql`select created_at::text as "when", hash from ${journal}`);
-  return new Map(
-    rows<{ when: string; hash: string }>(entries).map(({ when, hash }) => [Number(when), hash]),
-  );
+  return [
+    "BEGIN;",
+    `SELECT pg_advisory_xact_lock(${LOCK_KEY});`,
+    CREATE_JOURNAL,
+    ...files,
+    "COMMIT;",
+    "",
+  ].join("\n\n");
 }
 
-function pendingOf(migrations: Migration[], applied: Map<number, string>): Migration[] {
-  const newest = Math.max(...applied.keys(), Number.NEGATIVE_INFINITY);
-  const known = new Set(migrations.map(({ when }) => when));
-  const problems = migrations.flatMap(({ name, when, hash }) => {
-    const appliedHash = applied.get(when);
-    if (appliedHash === undefined) {
-      return when < newest ? [`${name}.sql was skipped: later files are applied`] : [];
-    }
-    return appliedHash === hash ? [] : [`${name}.sql was edited after it was applied`];
+function terminated(statement: string): string {
+  const text = statement.trim();
+  return text.endsWith(";") ? text : `${text}\n;`;
+}
+
+const PROBLEMS: Partial<Record<MigrationRecord["state"], string>> = {
+  edited: "was edited after it was applied",
+  skipped: "was skipped: later files are applied",
+};
+
+function pendingOf(
+  migrations: readonly Migration[],
+  journal: readonly JournalRow[],
+): readonly Migration[] {
+  const records = compare(migrations, journal);
+  const problems = records.flatMap(({ name, state }) => {
+    const problem = PROBLEMS[state];
+    return problem ? [`${name}.sql ${problem}`] : [];
   });
-  const unknown = [...applied.keys()].filter((when) => !known.has(when)).length;
+  const unknown = records.filter(({ state }) => state === "unknown").length;
   if (unknown > 0) {
     problems.push(
       `the journal has ${unknown} migration${unknown === 1 ? "" : "s"} that this version does not have: update meta-agent-db`,
@@ -132,45 +236,20 @@ function pendingOf(migrations: Migration[], applied: Map<number, string>): Migra
       ].join("\n"),
     );
   }
-  return migrations.filter(({ when }) => !applied.has(when));
+  const pending = new Set(
+    records.flatMap(({ name, state }) => (state === "pending" ? [name] : [])),
+  );
+  return migrations.filter(({ name }) => pending.has(name));
 }
 
-/** As drizzle-kit makes it. The first migration adds who and when. */
-async function createJournal(tx: Transaction): Promise<void> {
-  const found = await tx.execute(
-    sql`select to_regnamespace(${JOURNAL.schema}) is not null as found`,
-  );
-  if (rows<{ found: boolean }>(found)[0]?.found !== true) {
-    await tx.execute(sql`create schema ${sql.identifier(JOURNAL.schema)}`);
-  }
-  await tx.execute(
-    sql`create table if not exists ${journal} (id serial primary key, hash text not null, created_at bigint)`,
-  );
-}
-
-async function apply(tx: Transaction, migration: Migration): Promise<void> {
-  for (const [index, statement] of migration.statements.entries()) {
-    try {
-      await tx.execute(sql.raw(statement));
-    } catch (error) {
-      throw refused(migration, index, error);
-    }
-  }
-  await tx.execute(
-    sql`insert into ${journal} (hash, created_at) values (${migration.hash}, ${migration.when})`,
-  );
-}
-
-function refused({ name, statements }: Migration, index: number, error: unknown): unknown {
-  const refusal = databaseError(error);
-  if (!refusal) return error;
+function refused({ name, statements }: Migration, index: number, cause: unknown): MigrationError {
   const head = (statements[index] ?? "").trim().split("\n").slice(0, 3);
   return new MigrationError(
     [
-      `${name}.sql, statement ${index + 1} of ${statements.length}: ${explainRefusal(refusal)}`,
+      `${name}.sql, statement ${index + 1} of ${statements.length}: ${explain(cause)}`,
       ...head.map((line) => `  | ${line}`),
       "Nothing was applied.",
     ].join("\n"),
-    { cause: error },
+    { cause },
   );
 }

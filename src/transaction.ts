@@ -3,6 +3,7 @@ import type {
   PgDatabase,
   PgQueryResultHKT,
   PgTransaction,
+  PgTransactionConfig,
   PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
 
@@ -26,7 +27,11 @@ export async function confinedTransaction<
   S extends Record<string, unknown>,
   R extends TablesRelationalConfig,
   T,
->(db: PgDatabase<HKT, S, R>, work: (tx: PgTransaction<HKT, S, R>) => Promise<T>): Promise<T> {
+>(
+  db: PgDatabase<HKT, S, R>,
+  work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
+  config?: PgTransactionConfig,
+): Promise<T> {
   const life: Life = { over: false, lost: false };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
     confine(tx, life);
@@ -38,7 +43,7 @@ export async function confinedTransaction<
     }
   };
   try {
-    return await db.transaction(whole);
+    return await db.transaction(whole, config);
   } finally {
     life.lost ||= !life.over;
     life.over = true;

@@ -4,7 +4,9 @@ import type { Query } from "./engine.ts";
 // difference in meaning is left out: the NOT NULL constraints that 18 names, versions of extensions.
 const CATALOG = `
 with ours as (
-  select c.oid, c.oid::regclass::text as name, c.relkind, c.relrowsecurity, c.relforcerowsecurity, c.relacl
+  select c.oid, c.oid::regclass::text as name, c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
+    case when c.relkind <> 'i' then coalesce(c.relacl,
+      acldefault((case c.relkind when 'S' then 's' else 'r' end)::"char", c.relowner)) end as relacl
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where n.nspname in ('public', 'meta_agent', 'auth', 'drizzle')
     and not exists (select from pg_depend d where d.objid = c.oid and d.deptype = 'e')
@@ -14,7 +16,7 @@ with ours as (
   where n.nspname in ('public', 'meta_agent', 'auth')
     and not exists (select from pg_depend d where d.objid = p.oid and d.deptype = 'e')
 )
-select 'table ' || name || ' rls=' || relrowsecurity || ' force=' || relforcerowsecurity as line from ours where relkind = 'r'
+select 'table ' || name || ' rls=' || relrowsecurity || ' force=' || relforcerowsecurity || format(' %s', relpersistence) as line from ours where relkind = 'r'
 union all
 select format('column %s.%s #%s %s null=%s default %s', o.name, a.attname, a.attnum,
   format_type(a.atttypid, a.atttypmod), not a.attnotnull, pg_get_expr(d.adbin, d.adrelid))
@@ -31,7 +33,12 @@ union all
 select format('policy %s on %s.%s %s %s to %s using %s check %s', policyname, schemaname, tablename, permissive, cmd,
   roles, qual, with_check) from pg_policies
 union all
-select format('trigger %s', pg_get_triggerdef(t.oid)) from ours o join pg_trigger t on t.tgrelid = o.oid where not t.tgisinternal
+select format('trigger %s enabled=%s', pg_get_triggerdef(t.oid), t.tgenabled) from ours o join pg_trigger t on t.tgrelid = o.oid where not t.tgisinternal
+union all
+select format('%s triggers of constraint %s enabled=%s', count(*), c.conname, t.tgenabled)
+  from pg_constraint c join ours o on o.oid = c.conrelid join pg_trigger t on t.tgconstraint = c.oid group by c.conname, t.tgenabled
+union all
+select format('rule %s', pg_get_ruledef(r.oid)) from ours o join pg_rewrite r on r.ev_class = o.oid where o.relkind = 'r'
 union all
 select format('statistics %s', pg_get_statisticsobjdef(s.oid)) from ours o join pg_statistic_ext s on s.stxrelid = o.oid
 union all
@@ -48,7 +55,7 @@ select format('grant %s on function %s to %s', acl.privilege_type, f.name, coale
   from functions f cross join aclexplode(f.proacl) acl left join pg_roles r on r.oid = acl.grantee
 union all
 select format('grant %s on schema %s to %s', acl.privilege_type, n.nspname, coalesce(r.rolname, 'public'))
-  from pg_namespace n cross join aclexplode(n.nspacl) acl left join pg_roles r on r.oid = acl.grantee
+  from pg_namespace n cross join aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) acl left join pg_roles r on r.oid = acl.grantee
   where n.nspname in ('meta_agent', 'auth', 'drizzle')
 union all
 select format('comment on %s %s: %s', o.name, coalesce(a.attname, ''), d.description)

@@ -38,6 +38,12 @@ export const directoryOption = () =>
 
 export const jsonOption = () => new Option("--json", "print JSON, for programs");
 
+/** Parses an option that takes seconds. */
+export function seconds(text: string): number {
+  if (/^\d{1,7}(\.\d+)?$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It takes a number of seconds, 0 or more.");
+}
+
 export interface TargetOptions {
   readonly url?: string;
   readonly directory?: string;

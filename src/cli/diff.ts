@@ -1,4 +1,6 @@
+import type { Database } from "../database.ts";
 import { type Finding, diff, repair } from "../diff.ts";
+import { pendingMigrations } from "../migrate.ts";
 import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
 import { out, print, progress } from "./print.ts";
 
@@ -22,7 +24,7 @@ export const diffCommand = targetCommand("diff", {
   .action(({ json, repair: mend, ...target }: DiffOptions) =>
     withTarget(target, async ({ db }) => {
       const { repaired, remaining } = mend
-        ? await repair(db)
+        ? await repair(db, { onWait: progress })
         : { repaired: [], remaining: await diff(db) };
       if (json) {
         print(JSON.stringify(mend ? { repaired, remaining } : remaining, null, 2));
@@ -31,8 +33,18 @@ export const diffCommand = targetCommand("diff", {
         for (const finding of remaining) print(asSql(finding));
         progress(summary(repaired, remaining));
       }
+      const pending = remaining.length > 0 ? await pendingFiles(db) : 0;
+      if (pending > 0)
+        progress(`${pending} migrations are pending: run meta-agent-db migrate first`);
       if (remaining.length > 0) process.exitCode = EXIT.findings;
     }),
+  );
+
+/** What is pending is missing. Without the right to read the journal nobody knows. */
+const pendingFiles = (db: Database) =>
+  pendingMigrations(db).then(
+    ({ length }) => length,
+    () => 0,
   );
 
 /** A finding as SQL to paste: what a person reads is comment. */

@@ -3,15 +3,20 @@ import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { z } from "zod";
 import { databaseError, explain } from "../errors.ts";
+import { LockedError } from "../lock.ts";
 import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
 import { diffCommand } from "./diff.ts";
 import { docsCommand } from "./docs.ts";
 import { doctorCommand } from "./doctor.ts";
+import { ejectCommand } from "./eject.ts";
+import { initCommand } from "./init.ts";
 import { migrateCommand } from "./migrate.ts";
 import { err, progress } from "./print.ts";
 import { rolesCommand } from "./roles.ts";
+import { sqlCommand } from "./sql.ts";
+import { statusCommand } from "./status.ts";
 import { studioCommand } from "./studio.ts";
 
 // The reader of a pipe may have seen enough.
@@ -32,9 +37,13 @@ const program = new Command("meta-agent-db")
     "\nExit codes: 0 done, 1 error, 2 findings or something pending, 3 another migrator holds the lock, 64 usage.",
   );
 for (const subcommand of [
+  initCommand,
   migrateCommand,
+  statusCommand,
   diffCommand,
   doctorCommand,
+  sqlCommand,
+  ejectCommand,
   rolesCommand,
   demoCommand,
   devCommand,
@@ -59,5 +68,7 @@ function exitCodeOf(error: unknown): number {
   if (error instanceof Error && "exitCode" in error && typeof error.exitCode === "number") {
     return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
   }
-  return databaseError(error)?.code === "55P03" ? EXIT.locked : EXIT.error;
+  return error instanceof LockedError || databaseError(error)?.code === "55P03"
+    ? EXIT.locked
+    : EXIT.error;
 }

@@ -1,14 +1,53 @@
-import { migrate } from "../migrate.ts";
-import { type TargetOptions, targetCommand, withTarget } from "./command.ts";
-import { print, progress } from "./print.ts";
+import { waitForServer } from "../database.ts";
+import { migrate, migrationSql, pendingMigrations } from "../migrate.ts";
+import { EXIT, type TargetOptions, seconds, targetCommand, withTarget } from "./command.ts";
+import { begin, end, print, progress } from "./print.ts";
+
+interface MigrateCommandOptions extends TargetOptions {
+  dryRun?: true;
+  wait: number;
+  lockTimeout?: number;
+}
 
 export const migrateCommand = targetCommand("migrate", {
   summary: "bring a database to the newest migration",
   description: "Brings a database to the newest migration, all of it or nothing.",
-  examples: ["MIGRATION_DATABASE_URL=postgres://… meta-agent-db migrate"],
-}).action((options: TargetOptions) =>
-  withTarget(options, async ({ db }) => {
-    const { applied } = await migrate(db, { onApply: ({ name }) => progress(`  ${name}`) });
-    print(applied.length > 0 ? `${applied.length} migrations applied` : "up to date");
-  }),
-);
+  examples: [
+    "MIGRATION_DATABASE_URL=postgres://… meta-agent-db migrate",
+    "meta-agent-db migrate --wait 60 --lock-timeout 5",
+    "meta-agent-db migrate --dry-run > pending.sql",
+  ],
+})
+  .option("--dry-run", "print the SQL that would run; exit code 2 if there is any")
+  .option("--wait <seconds>", "wait for a server that is not up yet", seconds, 0)
+  .option(
+    "--lock-timeout <seconds>",
+    "wait no longer for another migrator or for a table in use, 0 not at all; then exit code 3 (default: no limit)",
+    seconds,
+  )
+  .action(async ({ dryRun, wait, lockTimeout, ...target }: MigrateCommandOptions) =>
+    withTarget(target, async ({ db }) => {
+      if (dryRun) {
+        await waitForServer(db, { seconds: wait, onWait: progress });
+        const pending = await pendingMigrations(db);
+        process.stdout.write(migrationSql(pending));
+        progress(
+          pending.length > 0 ? `${pending.length} pending; nothing was changed` : "up to date",
+        );
+        if (pending.length > 0) process.exitCode = EXIT.findings;
+        return;
+      }
+      const { applied } = await migrate(db, {
+        wait,
+        lockTimeout,
+        onWait: progress,
+        onApply: ({ name }) => begin(`  ${name}`),
+        onApplied: (_, took) => end(`  ${took.toFixed(2)} s`),
+      });
+      print(
+        applied.length > 0
+          ? `${applied.length} migration${applied.length === 1 ? "" : "s"} applied`
+          : "up to date",
+      );
+    }),
+  );

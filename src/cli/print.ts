@@ -8,9 +8,22 @@ function colorsFor({ isTTY }: { isTTY?: boolean }) {
 export const err = colorsFor(process.stderr);
 export const out = colorsFor(process.stdout);
 
+let isLineOpen = false;
+
 /** A line of progress, on stderr. */
 export function progress(line: string): void {
-  process.stderr.write(`${line}\n`);
+  process.stderr.write(`${isLineOpen ? "\n" : ""}${line}\n`);
+  isLineOpen = false;
+}
+
+/** The first half of a line of progress; {@link end} completes it. */
+export function begin(text: string): void {
+  process.stderr.write(text);
+  isLineOpen = true;
+}
+export function end(text: string): void {
+  process.stderr.write(`${text}\n`);
+  isLineOpen = false;
 }
 
 /** Runs one step and says on stderr what it did and how long it took. */

@@ -1,12 +1,15 @@
 import { randomUUID } from "node:crypto";
+import { sql } from "drizzle-orm";
 import postgres from "postgres";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
-import { connect, withOrganization, withServiceRole } from "../../src/database.ts";
+import { connect, rows, withOrganization, withServiceRole } from "../../src/database.ts";
+import { applyRepairs, diff } from "../../src/diff.ts";
 import { databaseError } from "../../src/errors.ts";
 import { readMigrations } from "../../src/migrate.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
 import { catalog } from "../catalog.ts";
+import { run, undone } from "../diff/damage.ts";
 import { openMigrated } from "../engine.ts";
 import { guarantees } from "../isolation/guarantees.ts";
 import {
@@ -60,6 +63,19 @@ function migratedLikeAnywhere(current: () => Environment, made: readonly string[
       "select applied_by as who, count(*)::int as files from drizzle.__meta_agent_migrations group by 1",
     );
     expect(journal).toEqual([{ who: username, files: readMigrations().length }]);
+  });
+
+  test("diff finds nothing, and a table and a helper that it brings back are closed to anon", async () => {
+    await undone(current().db, async (tx) => {
+      expect(await diff(tx)).toEqual([]);
+      await run(tx, [
+        "drop table agent_prompts, execution_embeddings cascade",
+        "drop function meta_agent.uuidv7 cascade",
+        "drop index idx_logs_quality",
+      ]);
+      expect((await applyRepairs(tx, { only: () => true })).remaining).toEqual([]);
+      expect(rows(await tx.execute(sql.raw(ANON_PRIVILEGES)))).toEqual([]);
+    });
   });
 
   test("what others had made is as they made it, and nothing comes to it but what is ours", async () => {

@@ -36,7 +36,7 @@ interface Policy {
   readonly using: string;
 }
 
-async function readCatalog(tx: Transaction): Promise<Catalog> {
+export async function readCatalog(tx: Transaction): Promise<Catalog> {
   const tables = await survey(tx);
   const policies = rows<{ table: string; command: string; name: string; using: string }>(
     await tx.execute(sql`
@@ -130,7 +130,7 @@ async function breakOnce(
 const names = (violation: string, target: string) => new RegExp(`\\b${target}\\b`).test(violation);
 
 /** Up to so many of a list, the first and the last among them. */
-function spread<T>(list: readonly T[], count: number): T[] {
+export function spread<T>(list: readonly T[], count: number): T[] {
   const step = Math.max(1, (list.length - 1) / Math.max(1, count - 1));
   const chosen = new Set(Array.from({ length: count }, (_, place) => Math.round(place * step)));
   return list.filter((_, index) => chosen.has(index));

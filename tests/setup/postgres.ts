@@ -19,7 +19,8 @@ export async function startPostgres(
       ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]),
     ])
     .withSharedMemorySize(1024 ** 3)
-    .withExposedPorts(5432)
+    // 5433 is for a second server that a test starts inside.
+    .withExposedPorts(5432, 5433)
     // While it initializes, the server listens on its socket only.
     .withWaitStrategy(Wait.forSuccessfulCommand(`pg_isready -h 127.0.0.1 -U ${superuser}`))
     .start();

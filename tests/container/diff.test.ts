@@ -1,0 +1,124 @@
+import { sql } from "drizzle-orm";
+import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
+import { connect } from "../../src/database.ts";
+import { diff, repair } from "../../src/diff.ts";
+import { catalog } from "../catalog.ts";
+import { cli } from "../cli.ts";
+import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
+
+describe.skipIf(inject("server") === "")("diff on a server", () => {
+  let database: TestDatabase;
+  let whole: string[];
+  beforeAll(async () => {
+    database = await openMigrated();
+    whole = await catalog(database.query);
+  });
+  afterAll(() => database.close());
+  afterEach(async () => {
+    await repair(database.db, { only: () => true });
+    expect(await catalog(database.query)).toEqual(whole);
+  });
+
+  const weaken = () =>
+    database.query(`do $$ begin
+      alter table agent_registry disable row level security;
+      drop policy "Users see own org budgets" on cost_budgets;
+      alter table agent_slas drop constraint agent_slas_target_availability_check;
+    end $$`);
+  const check = "check agent_slas_target_availability_check on agent_slas";
+
+  test("a login of nobody's sees every difference", async () => {
+    const login = `nobody_${process.pid}`;
+    await database.query(`create role ${login} login password 'x'`);
+    await weaken();
+    const url = new URL(database.url);
+    [url.username, url.password] = [login, "x"];
+    const { db, close } = connect(url.href);
+    try {
+      expect(await diff(db)).toEqual(await diff(database.db));
+      await expect(repair(db)).rejects.toThrow();
+    } finally {
+      await close();
+      await database.query(`drop role ${login}`);
+    }
+  });
+
+  test("repair waits for a migrator, and mends what that one left", async () => {
+    const other = connect(database.url);
+    const waits: string[] = [];
+    let repairing: ReturnType<typeof repair> | undefined;
+    await other.db.transaction(async (tx) => {
+      await tx.execute(
+        sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db migrate', 0))`,
+      );
+      const waiting = new Promise<void>((said) => {
+        repairing = repair(database.db, { onWait: (text) => said(void waits.push(text)) });
+      });
+      await waiting;
+      await tx.execute(sql`drop index idx_logs_quality`);
+    });
+    await other.close();
+    const { repaired } = (await repairing) ?? {};
+    expect(repaired?.map(({ object }) => object)).toEqual([
+      "index idx_logs_quality on agent_execution_logs",
+    ]);
+    expect(waits[0]).toContain("waiting for another migrator");
+  });
+
+  test("two repairs at once: one finds it all, the other nothing", async () => {
+    await weaken();
+    const connections = [connect(database.url), connect(database.url)];
+    const results = await Promise.all(connections.map(({ db }) => repair(db)));
+    await Promise.all(connections.map(({ close }) => close()));
+    const counts = results.map(({ repaired }) => repaired.length);
+    expect(new Set(counts)).toEqual(new Set([0, 2]));
+  });
+
+  test("the command prints SQL that psql takes, as JSON the findings, and exits with 2", async () => {
+    await weaken();
+    const shown = await cli(["diff", "--url", database.url]);
+    expect(shown).toMatchObject({ code: 2 });
+    expect(shown.stdout).toContain(`-- ${check}: missing, to be repaired by hand\n`);
+    expect(shown.stderr).toContain("3 differences, 2 of them for --repair");
+    const json = await cli(["diff", "--json", "--url", database.url]);
+    expect(json).toMatchObject({ code: 2 });
+    expect(JSON.parse(json.stdout)).toEqual(JSON.parse(JSON.stringify(await diff(database.db))));
+    await database.query(shown.stdout);
+    expect(await cli(["diff", "--url", database.url])).toMatchObject({ code: 0, stdout: "" });
+  });
+
+  test("the command repairs what is safe, and says what is left", async () => {
+    await weaken();
+    const repaired = await cli(["diff", "--repair", "--url", database.url]);
+    expect(repaired).toMatchObject({ code: 2 });
+    expect(repaired.stdout).toContain(
+      "-- repaired: row-level security of agent_registry (changed)\n",
+    );
+    expect((await diff(database.db)).map(({ object }) => object)).toEqual([check]);
+    await repair(database.db, { only: () => true });
+    expect(await cli(["diff", "--repair", "--url", database.url])).toMatchObject({ code: 0 });
+  });
+
+  test("what cannot be repaired is said with its object, and nothing is changed", async () => {
+    await weaken();
+    await database.query("drop index idx_logs_quality");
+    await database.query("create sequence idx_logs_quality");
+    const { code, stderr } = await cli(["diff", "--repair", "--url", database.url]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("error index idx_logs_quality on agent_execution_logs: relation");
+    expect(stderr).toContain("Nothing was changed.");
+    expect(await diff(database.db)).toHaveLength(4);
+    await database.query("drop sequence idx_logs_quality");
+  });
+
+  test("a database that is not migrated is told to migrate", async () => {
+    const empty = await openEmpty();
+    try {
+      const { code, stderr } = await cli(["diff", "--url", empty.url]);
+      expect(code).toBe(2);
+      expect(stderr).toContain("migrations are pending: run meta-agent-db migrate first");
+    } finally {
+      await empty.close();
+    }
+  });
+});
