@@ -3,11 +3,20 @@ export * from "./database.ts";
 export * from "./demo.ts";
 export * from "./drizzle-kit.ts";
 export * from "./embedded.ts";
+export {
+  type EmbeddingIndexRebuild,
+  type EmbeddingIndexState,
+  type RebuildOptions,
+  embeddingIndexStates,
+  rebuildEmbeddingIndexes,
+} from "./embedding-indexes.ts";
 export * from "./errors.ts";
 export * from "./migrate.ts";
+export * from "./promote.ts";
 export * from "./refusals.ts";
 export * from "./relations.ts";
 export * from "./roles.ts";
 export * from "./schema/index.ts";
+export * from "./search.ts";
 export * from "./values.ts";
 export * from "./zod.ts";
