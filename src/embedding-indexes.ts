@@ -4,6 +4,7 @@ import { drizzle } from "drizzle-orm/postgres-js";
 import type { Sql } from "postgres";
 import { type Database, rows, schema } from "./database.ts";
 import { executionEmbeddings } from "./schema/index.ts";
+import { isConnectionLoss } from "./transaction.ts";
 
 /** The two IVFFlat indexes, by the embedding they hold. Migrations create them empty: no row to learn lists from. */
 export const EMBEDDING_INDEXES = {
@@ -133,37 +134,53 @@ export async function rebuildEmbeddingIndexes(
     );
   }
   return onOneConnection(db, async (session) => {
-    const locked = await session.execute(sql`select pg_try_advisory_lock(${LOCK}) as locked`);
-    if (rows<{ locked: boolean }>(locked)[0]?.locked !== true) {
-      throw new Error("another rebuild of the embedding indexes is running: wait for it");
+    const rebuilt: EmbeddingIndexRebuild[] = [];
+    for (const index of Object.values(EMBEDDING_INDEXES)) {
+      await dropLeftovers(session, index);
+      rebuilt.push(await rebuildOne(session, index, force));
     }
-    try {
-      const rebuilt: EmbeddingIndexRebuild[] = [];
-      for (const index of Object.values(EMBEDDING_INDEXES)) {
-        await dropLeftovers(session, index);
-        rebuilt.push(await rebuildOne(session, index, force));
-      }
-      return rebuilt;
-    } finally {
-      await session.execute(sql`select pg_advisory_unlock(${LOCK})`);
-    }
+    return rebuilt;
   });
 }
 
 const LOCK = sql`hashtextextended('meta-agent-db rebuild', 0)`;
 
-/** One session for all statements: of postgres.js's pool a reserved connection; PGlite has but one. */
+/** One session for all statements, and the only one that rebuilds: of postgres.js's pool a reserved connection; PGlite has but one. */
 async function onOneConnection<T>(
   db: Database,
   work: (session: Session) => Promise<T>,
 ): Promise<T> {
   const pool: unknown = Reflect.get(db, "$client");
-  if (!isPool(pool)) return work(db);
+  if (!isPool(pool)) return alone(db, work);
   const reserved = await pool.reserve();
+  const session = drizzle(Object.assign(reserved, { options: pool.options }), { schema });
   try {
-    return await work(drizzle(Object.assign(reserved, { options: pool.options }), { schema }));
-  } finally {
+    const result = await alone(session, work);
     reserved.release();
+    return result;
+  } catch (error) {
+    // The pool would hand out a lost connection again.
+    if (!isConnectionLoss(error)) reserved.release();
+    throw error;
+  }
+}
+
+async function alone<T>(session: Session, work: (session: Session) => Promise<T>): Promise<T> {
+  const locked = await session.execute(sql`select pg_try_advisory_lock(${LOCK}) as locked`);
+  if (rows<{ locked: boolean }>(locked)[0]?.locked !== true) {
+    throw new Error("another rebuild of the embedding indexes is running: wait for it");
+  }
+  const end = () =>
+    session.execute(
+      sql`select pg_advisory_unlock(${LOCK}), set_config('maintenance_work_mem', null, false)`,
+    );
+  try {
+    const result = await work(session);
+    await end();
+    return result;
+  } catch (error) {
+    if (!isConnectionLoss(error)) await end();
+    throw error;
   }
 }
 
@@ -202,15 +219,11 @@ async function build(
   await session.execute(sql`
     select set_config('maintenance_work_mem', greatest(${learningMemory(lists)}::bigint,
       pg_size_bytes(current_setting('maintenance_work_mem')) / 1024) || 'kB', false)`);
-  try {
-    await session.execute(
-      sql.raw(
-        `create index concurrently ${name}_new on public.execution_embeddings using ivfflat (${column.name} vector_cosine_ops) with (lists = ${lists})`,
-      ),
-    );
-  } finally {
-    await session.execute(sql`reset maintenance_work_mem`);
-  }
+  await session.execute(
+    sql.raw(
+      `create index concurrently ${name}_new on public.execution_embeddings using ivfflat (${column.name} vector_cosine_ops) with (lists = ${lists})`,
+    ),
+  );
 }
 
 /** Kilobytes that pgvector asks of maintenance_work_mem to learn the lists, and a tenth more. */
