@@ -109,7 +109,7 @@ const COLUMNS = {
 
 /** The vector scaled to length 1, as pgvector reads it: the squares of very long and very short ones leave the range of its floats. */
 function directionOf({ vector, by, limit = 10, maxDistance = 2 }: SimilaritySearch): string {
-  const length = Math.hypot(...vector);
+  const length = vector.length === DIMENSIONS ? Math.hypot(...vector) : 1;
   const problems = [
     vector.length === DIMENSIONS || `vector: expected ${DIMENSIONS} numbers, got ${vector.length}`,
     (length > 0 && length < Infinity) ||
