@@ -3,7 +3,7 @@ import { migrate } from "../src/migrate.ts";
 import { startPostgres } from "../tests/setup/postgres.ts";
 
 /** A migrated PostgreSQL 17 in a container of its own, opened as owner; BENCH_DATABASE_URL names another, empty one. */
-export async function startServer(): Promise<Connection> {
+export async function startServer(): Promise<Connection & { readonly url: string }> {
   const given = process.env["BENCH_DATABASE_URL"];
   const started = given
     ? { url: given, container: undefined }
@@ -12,6 +12,7 @@ export async function startServer(): Promise<Connection> {
   await migrate(connection.db);
   return {
     ...connection,
+    url: started.url,
     close: async () => {
       await connection.close();
       await started.container?.stop();

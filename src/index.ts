@@ -6,14 +6,23 @@ export * from "./docs.ts";
 export * from "./doctor.ts";
 export * from "./drizzle-kit.ts";
 export * from "./embedded.ts";
+export {
+  type EmbeddingIndexRebuild,
+  type EmbeddingIndexState,
+  type RebuildOptions,
+  embeddingIndexStates,
+  rebuildEmbeddingIndexes,
+} from "./embedding-indexes.ts";
 export * from "./errors.ts";
 export * from "./init.ts";
 export { type LockHolder, LockedError } from "./lock.ts";
 export * from "./migrate.ts";
+export * from "./promote.ts";
 export * from "./refusals.ts";
 export * from "./relations.ts";
 export * from "./roles.ts";
 export * from "./schema/index.ts";
 export * from "./script.ts";
+export * from "./search.ts";
 export * from "./values.ts";
 export * from "./zod.ts";

@@ -102,7 +102,7 @@ async function confined<T>(life: Life, run: () => Promise<T>): Promise<T> {
 }
 
 /** The server ends a session with an error of severity FATAL or PANIC; the rest is the driver's and the network's. */
-function isConnectionLoss(error: unknown): boolean {
+export function isConnectionLoss(error: unknown): boolean {
   for (let at = error; at instanceof Error; at = at.cause) {
     const severity: unknown = Reflect.get(at, "severity");
     if (severity === "FATAL" || severity === "PANIC") return true;
