@@ -7,6 +7,7 @@ import { type Kind, kindOf } from "./catalog.ts";
 import { type Database, type Transaction, rows } from "./database.ts";
 import { type Finding, diff } from "./diff.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
+import { ENOUGH_ROWS, embeddingIndexStates, fittedLists } from "./embedding-indexes.ts";
 import { databaseError } from "./errors.ts";
 import { LOGINS } from "./roles.ts";
 import * as schema from "./schema/index.ts";
@@ -426,53 +427,25 @@ const bloat = checkOf<{ index: string; bytes: string; share: number }>(
   { owner: true },
 );
 
-/**
- * An IVFFlat index divides the space by the rows it finds when it is built, and a migration builds it before
- * there are any. PostgreSQL does not keep when that was, but its catalog row bears the transaction: the one of
- * indexes of other tables only if a migration, or a TRUNCATE of all, was the last to build it.
- */
-const embeddings = checkOf<{
-  index: string;
-  lists: number;
-  rows: number;
-  built: boolean;
-}>(
-  "embeddings",
-  () => sql`
-    select i.indexrelid::regclass::text as index, o.option_value::int as lists, (ours.reltuples * (1 - s.null_frac))::float8 as rows,
-      not exists (select from pg_index as other join pg_class as c on c.oid = other.indexrelid
-        where c.xmin = index.xmin and other.indrelid <> i.indrelid and other.indrelid in (select oid from ${ours} as ours)) as built
-    from ${ours} as ours join pg_index as i on i.indrelid = ours.oid join pg_class as index on index.oid = i.indexrelid
-    join pg_am on pg_am.oid = index.relam join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
-    join pg_stats as s on s.schemaname = 'public' and s.tablename = ours.relname and s.attname = a.attname
-    join pg_options_to_table(index.reloptions) as o on o.option_name = 'lists'
-    where pg_am.amname = 'ivfflat' order by 1`,
-  ({ index, lists, rows: indexed, built }) => {
-    const fitting = fittingLists(indexed);
-    const rebuild = `REINDEX INDEX CONCURRENTLY ${index};`;
-    if (lists > 4 * fitting || fitting > 4 * lists) {
-      return [
-        warning(
-          `the index ${index} divides ${count(indexed)} rows into ${lists} lists, ${fitting} would fit: searches are slow or miss what is near`,
-          `ALTER INDEX ${index} SET (lists = ${fitting}); ${rebuild}`,
-        ),
-      ];
-    }
-    return built || indexed < 10 * lists
-      ? []
-      : [
-          warning(
-            `the index ${index} was built before its ${count(indexed)} rows were there: searches miss much of what is near`,
-            rebuild,
-          ),
-        ];
-  },
-  { owner: true },
-);
-
-/** pgvector's advice: a thousandth of the rows up to a million, the square root above. */
-const fittingLists = (indexed: number) =>
-  Math.max(100, Math.round(indexed > 1_000_000 ? Math.sqrt(indexed) : indexed / 1000));
+/** What searches go by; an index that is missing or invalid is told by others. Counts the rows. */
+const embeddings: Check = {
+  name: "embeddings",
+  owner: true,
+  run: async (db) =>
+    (await embeddingIndexStates(db)).flatMap(({ index, rows: indexed, lists, problem }) => {
+      if (lists === null || indexed < ENOUGH_ROWS) return [];
+      const fitted = fittedLists(indexed);
+      const unfit = lists > 4 * fitted || fitted > 4 * lists;
+      return problem === undefined && !unfit
+        ? []
+        : [
+            warning(
+              `the index ${index} ${problem ? `was ${problem}` : `has ${lists} lists for ${count(indexed)} rows, ${fitted} would fit`}`,
+              `rebuildEmbeddingIndexes(db${problem ? "" : ", { force: true }"}), as the owner on a direct connection`,
+            ),
+          ];
+    }),
+};
 
 const statistics = checkOf<{ table: string; extended: string | null }>(
   "statistics",

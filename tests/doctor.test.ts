@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { type Database, type Transaction, rows } from "../src/database.ts";
 import { loadDemo } from "../src/demo.ts";
 import { type Diagnosis, type DoctorOptions, doctor } from "../src/doctor.ts";
+import { rebuildEmbeddingIndexes } from "../src/embedding-indexes.ts";
 import { type TestDatabase, engine, openEmpty, suite } from "./engine.ts";
 import { oneOfEach } from "./rows.ts";
 
@@ -380,49 +381,24 @@ suite("doctor, of a database that nobody analyzed", (database) => {
 });
 
 suite("doctor, of a database with embeddings", (database) => {
-  const about = async (tx: Transaction) =>
-    (await examine(tx)).filter(({ check }) => check === "embeddings");
-
-  test.each([
-    ["reindex table execution_embeddings"],
-    [
-      "drop index idx_input_embedding",
-      "create index idx_input_embedding on execution_embeddings using ivfflat (input_embedding vector_cosine_ops) with (lists = 100)",
-    ],
-  ])(
-    "an index that is older than its rows is found until it is rebuilt: %s",
-    async (...rebuild) => {
-      await undone(database, async (tx) => {
-        await run(tx, embedded(1000));
-        const found = await about(tx);
-        expect(grave(found)).toEqual([
-          expect.stringMatching(/idx_input_embedding was built before its 1,000 rows/),
-        ]);
-        await run(tx, rebuild);
-        expect(await about(tx)).toEqual([]);
-      });
-    },
-  );
-
-  test("an index is found again when all tables were truncated and filled", async () => {
-    await undone(database, async (tx) => {
-      await run(tx, ["truncate agent_registry cascade", ...embedded(1000)]);
-      expect(await about(tx)).toHaveLength(1);
-    });
-  });
-
-  test("an index with far too many lists is found, and its next step mends it", async () => {
-    await undone(database, async (tx) => {
-      await run(tx, ["alter index idx_input_embedding set (lists = 1000)", ...embedded(1000)]);
-      const found = await about(tx);
-      expect(grave(found)).toEqual([
-        expect.stringMatching(
-          /idx_input_embedding divides 1,000 rows into 1000 lists, 100 would fit/,
-        ),
-      ]);
-      await run(tx, found.flatMap(statementsOf));
-      expect(await about(tx)).toEqual([]);
-    });
+  test("an index that was not built over its rows, or has lists that do not fit, is found until it is rebuilt", async () => {
+    const found = async () =>
+      (await doctor(database.db)).filter(({ check }) => check === "embeddings");
+    await run(database.db, embedded(10_000));
+    expect(grave(await found())).toEqual([
+      "warning embeddings: the index idx_input_embedding was never built over its rows, now 10000: every search is exact",
+    ]);
+    await rebuildEmbeddingIndexes(database.db);
+    expect(await found()).toEqual([]);
+    await run(database.db, ["alter index idx_input_embedding set (lists = 1000)"]);
+    expect(await found()).toMatchObject([
+      {
+        message: "the index idx_input_embedding has 1000 lists for 10,000 rows, 100 would fit",
+        next: "rebuildEmbeddingIndexes(db, { force: true }), as the owner on a direct connection",
+      },
+    ]);
+    await rebuildEmbeddingIndexes(database.db, { force: true });
+    expect(await found()).toEqual([]);
   });
 });
 
