@@ -3,6 +3,8 @@ export * from "./config.ts";
 export * from "./database.ts";
 export * from "./demo.ts";
 export * from "./diff.ts";
+export { schemaReference } from "./docs.ts";
+export * from "./doctor.ts";
 export * from "./drizzle-kit.ts";
 export * from "./embedded.ts";
 export {
