@@ -22,6 +22,7 @@ import {
 } from "./doctor/schema.ts";
 import { autovacuum, sessions, wraparound } from "./doctor/upkeep.ts";
 import { databaseError } from "./errors.ts";
+import { confinedTransaction } from "./transaction.ts";
 
 export interface Diagnosis extends Judgement {
   /** The check that says it: `logins`, `indexes`, … */
@@ -72,7 +73,7 @@ export async function doctor(
     }
     return found;
   };
-  return db.transaction(examine, { accessMode: "read only" });
+  return confinedTransaction(db, examine, { accessMode: "read only" });
 }
 
 /** Where a table is missing, what depends on it would only be an error of a query. */

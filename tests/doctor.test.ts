@@ -394,7 +394,7 @@ suite("doctor, of a database with embeddings", (database) => {
     expect(await found()).toMatchObject([
       {
         message: "the index idx_input_embedding has 1000 lists for 10,000 rows, 100 would fit",
-        next: "rebuildEmbeddingIndexes(db, { force: true }), as the owner on a direct connection",
+        next: "meta-agent-db rebuild --force",
       },
     ]);
     await rebuildEmbeddingIndexes(database.db, { force: true });

@@ -128,7 +128,7 @@ export const embeddings: Check = {
         : [
             warning(
               `the index ${index} ${problem ? `was ${problem}` : `has ${lists} lists for ${count(indexed)} rows, ${fitted} would fit`}`,
-              `rebuildEmbeddingIndexes(db${problem ? "" : ", { force: true }"}), as the owner on a direct connection`,
+              `meta-agent-db rebuild${problem ? "" : " --force"}`,
             ),
           ];
     }),
