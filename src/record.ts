@@ -1,20 +1,23 @@
 /** Recording executions: many log rows, and their embeddings, at nearly the speed of COPY. */
-import { type SQL, type TablesRelationalConfig, getTableColumns, is, sql } from "drizzle-orm";
-import type { AnyPgColumn, PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { type SQL, type TablesRelationalConfig, is, sql } from "drizzle-orm";
+import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
 import { PostgresJsSession } from "drizzle-orm/postgres-js";
-import { z } from "zod";
-import { type Cell, CopyRows, copyIn, copyType } from "./copy.ts";
+import {
+  Batch,
+  CHUNK,
+  COLUMNS,
+  FIELDS,
+  ID,
+  type NewExecution,
+  SMALL,
+  TIMESTAMP,
+  bitOf,
+} from "./batch.ts";
+import { type Cell, copyIn, copyType } from "./copy.ts";
 import { rows } from "./database.ts";
 import { databaseError } from "./errors.ts";
-import { type NewAgentExecutionLog, agentExecutionLogs } from "./schema/index.ts";
-import { insertAgentExecutionLogSchema, insertExecutionEmbeddingSchema } from "./zod.ts";
 
-/** A row of `agent_execution_logs` to record, with its vectors of 1536 numbers each, if it has any. */
-export interface NewExecution extends NewAgentExecutionLog {
-  readonly embeddings?:
-    | { readonly input?: number[]; readonly output?: number[]; readonly error?: number[] }
-    | undefined;
-}
+export type { NewExecution };
 
 /** What became of the entries. */
 export interface Recorded {
@@ -31,16 +34,6 @@ export interface RecordOptions {
   /** Told after each chunk how many entries are recorded so far, repeated ones included. */
   readonly onProgress?: (entries: number) => void;
 }
-
-const { shape } = insertExecutionEmbeddingSchema;
-const embeddings = z
-  .strictObject({
-    input: shape.inputEmbedding,
-    output: shape.outputEmbedding,
-    error: shape.errorEmbedding,
-  })
-  .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
-const newExecution = insertAgentExecutionLogSchema.extend({ embeddings: embeddings.optional() });
 
 /**
  * Inserts executions: rows of `agent_execution_logs`, all columns, and of `execution_embeddings`, one a log.
@@ -91,11 +84,6 @@ export async function recordExecutionStream<
   return inTurn(tx._.session, () => new Recorder(tx, options).recordAll(entries, CHUNK));
 }
 
-/** Up to so many entries one statement is as fast as COPY. */
-const SMALL = 1000;
-/** Entries of a chunk at most, and characters about. */
-const [CHUNK, CHUNK_CHARACTERS] = [5000, 8_000_000];
-
 const turns = new WeakMap<object, Promise<unknown>>();
 
 /** Calls in one transaction wait for each other: they share its temporary table. */
@@ -106,114 +94,6 @@ function inTurn<T>(session: object, work: () => Promise<T>): Promise<T> {
     turn.catch(() => {}),
   );
   return turn;
-}
-
-// ── Entries as rows: the same fields, whether they travel as JSON or by COPY ──
-
-const COLUMNS = Object.entries<AnyPgColumn>(getTableColumns(agentExecutionLogs)).map(
-  ([key, column], index) => ({
-    key,
-    name: column.name,
-    type: column.getSQLType(),
-    bit: 1 << index,
-  }),
-);
-const bitOf = (key: string) => COLUMNS.find((column) => column.key === key)?.bit ?? 0;
-
-/** `n` is the place in the chunk, `given` has a bit for each column that the entry names. */
-const FIELDS = [{ key: "n", type: "integer" }, { key: "given", type: "integer" }, ...COLUMNS];
-const ID = FIELDS.findIndex(({ key }) => key === "id");
-const TIMESTAMP = FIELDS.findIndex(({ key }) => key === "timestamp");
-
-/** Validated entries on their way. */
-class Batch {
-  readonly rows: Cell[][] = [];
-  /** JSON of the embeddings, without what names the log, by the row's place. */
-  readonly embeddings = new Map<number, string>();
-  #characters = 0;
-
-  /** The index of its first entry among all. */
-  readonly first: number;
-
-  constructor(first: number) {
-    this.first = first;
-  }
-
-  get isLarge(): boolean {
-    return this.rows.length > SMALL || this.#characters > CHUNK_CHARACTERS;
-  }
-
-  isFull(limit: number): boolean {
-    return this.rows.length >= limit || (limit > SMALL && this.#characters > CHUNK_CHARACTERS);
-  }
-
-  add(entry: NewExecution): void {
-    const n = this.rows.length;
-    const { data, error } = newExecution.safeParse(entry);
-    if (error) throw located(this.first + n, error.issues);
-    let given = 0;
-    const cells: Cell[] = [n, 0];
-    for (const { key, type, bit } of COLUMNS) {
-      const value: unknown = Reflect.get(data, key);
-      if (value !== undefined) given |= bit;
-      const cell = cellOf(type, value);
-      if (typeof cell === "string") this.#characters += cell.length;
-      cells.push(cell);
-    }
-    cells[1] = given;
-    this.rows.push(cells);
-    if (data.embeddings) this.#embed(n, data.embeddings);
-  }
-
-  #embed(n: number, { input, output, error }: z.output<typeof embeddings>): void {
-    const json = JSON.stringify({
-      input_embedding: input,
-      output_embedding: output,
-      error_embedding: error,
-    });
-    this.embeddings.set(n, json.slice(1));
-    this.#characters += json.length;
-  }
-
-  copyRows(): Buffer {
-    const copy = new CopyRows(FIELDS.map(({ type }) => type));
-    for (const cells of this.rows) copy.add(cells);
-    return copy.end();
-  }
-
-  json(): string {
-    return `[${this.rows.map(jsonRow).join(",")}]`;
-  }
-
-  /** A refusal that names entries of this chunk, by their places and columns. */
-  refusal(places: { n: number; key: string }[], message: string): z.ZodError {
-    return new z.ZodError(
-      places.map(({ n, key }) => ({
-        code: "custom",
-        input: undefined,
-        path: [this.first + n, key],
-        message,
-      })),
-    );
-  }
-}
-
-const located = (index: number, issues: readonly z.core.$ZodIssue[]) =>
-  new z.ZodError(issues.map((issue) => ({ ...issue, path: [index, ...issue.path] })));
-
-function cellOf(type: string, value: unknown): Cell {
-  if (value === undefined || value === null) return null;
-  const plain = typeof value === "string" || typeof value === "number" || value instanceof Date;
-  return plain && type !== "jsonb" ? value : JSON.stringify(value);
-}
-
-function jsonRow(cells: readonly Cell[]): string {
-  const members = FIELDS.flatMap(({ key, type }, index) => {
-    const cell = cells[index] ?? null;
-    if (cell === null) return [];
-    return `"${key}":${type === "jsonb" ? String(cell) : JSON.stringify(cell)}`;
-  });
-  return `{${members.join(",")}}`;
 }
 
 // ── The statements. Names are the schema's own; values are in `incoming`. ──
@@ -365,8 +245,9 @@ class Recorder {
     if (result.dangling) {
       throw batch.refusal(placesOf(result.dangling), "no row that the caller sees has this id");
     }
-    const differing = result.inserted < count ? await this.#review(batch, incoming, result) : [];
-    if (batch.embeddings.size > 0) await this.#embed(batch, new Set(differing.map(({ n }) => n)));
+    const allNew = result.inserted === count;
+    const differing = allNew ? [] : await this.#review(batch, incoming, result);
+    if (batch.embeddings.size > 0) await this.#embed(batch, { differing, allNew });
     this.#report.inserted += result.inserted;
     this.#report.repeated += count - result.inserted - differing.length;
     this.#report.conflicting.push(...differing.map(({ id }) => id));
@@ -384,16 +265,22 @@ class Recorder {
     throw batch.refusal(hidden, "taken: a row with this id exists, and the caller does not see it");
   }
 
-  async #embed(batch: Batch, differing: ReadonlySet<number>): Promise<void> {
+  async #embed(
+    batch: Batch,
+    { differing, allNew }: { differing: Differing[]; allNew: boolean },
+  ): Promise<void> {
+    const conflicting = new Set(differing.map(({ n }) => n));
     const ofLog = new Map<Cell | undefined, string>();
     for (const [n, json] of batch.embeddings) {
       const id = batch.rows[n]?.[ID];
-      if (!differing.has(n) && !ofLog.has(id)) ofLog.set(id, json);
+      if (!conflicting.has(n) && !ofLog.has(id)) ofLog.set(id, json);
     }
-    const logs = [...ofLog.keys()].join(",");
-    // Two callers that add embeddings to a log that is there take turns.
-    await this.tx.execute(sql`select id from public.agent_execution_logs
-      where id = any (string_to_array(${logs}, ',')::uuid[]) order by id for no key update`);
+    if (!allNew) {
+      // Two callers that add embeddings to a log that is there take turns.
+      const logs = [...ofLog.keys()].join(",");
+      await this.tx.execute(sql`select id from public.agent_execution_logs
+        where id = any (string_to_array(${logs}, ',')::uuid[]) order by id for no key update`);
+    }
     const json = [...ofLog].map(
       ([id, vectors]) => `{"execution_log_id":"${String(id)}",${vectors}`,
     );

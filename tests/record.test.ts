@@ -114,6 +114,10 @@ suite("recordExecutions", (database) => {
       expect(statements).toBe(1);
       await recordExecutions(tx, []);
       expect(statements).toBe(1);
+      await recordExecutions(tx, [{ ...execution(), embeddings: { input: vector(1) } }]);
+      expect(statements).toBe(3);
+      // What it wrote is not this suite's business.
+      await tx.delete(executionEmbeddings);
     });
   });
 
