@@ -108,10 +108,11 @@ describe.skipIf(inject("server") === "")("doctor, of a server at work", () => {
 
   test("dead rows, and autovacuum that is off for a table, are found until their next steps are done", async () => {
     await database.query("alter table cost_budgets set (autovacuum_enabled = off)");
-    await database.query(
-      "insert into cost_budgets (agent_id) select id from agent_registry, generate_series(1, 12000)",
-    );
-    await database.query("delete from cost_budgets");
+    // One transaction: sessions report what they counted in any order.
+    await database.query(`do $$ begin
+      insert into cost_budgets (agent_id) select id from agent_registry, generate_series(1, 12000);
+      delete from cost_budgets;
+    end $$`);
     const counted = () =>
       database.query(
         `do $$ begin perform pg_stat_clear_snapshot(); while (select n_dead_tup from pg_stat_user_tables where relname = 'cost_budgets') < 12000 loop
