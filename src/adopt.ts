@@ -5,7 +5,8 @@ import { type Finding, applyRepairs, diff } from "./diff.ts";
 import { explain } from "./errors.ts";
 import { CREATE_JOURNAL, JOURNAL_NAME, readJournal, recordStatement } from "./journal.ts";
 import { lockMigrators } from "./lock.ts";
-import { MigrationError, readMigrations } from "./migrate.ts";
+import { MigrationError } from "./migrate.ts";
+import { MIGRATIONS } from "./migrations.ts";
 import {
   type LiveTypes,
   type Offence,
@@ -186,8 +187,7 @@ async function platformRows(
 }
 
 async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
-  const migrations = readMigrations();
-  const [foundation] = migrations;
+  const [foundation] = MIGRATIONS;
   if (!foundation) return;
   await tx.execute(sql.raw(CREATE_JOURNAL));
   // Made to run on any database: roles and extension, or a word on what a superuser must run first.
@@ -216,7 +216,7 @@ async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
       ].join("\n"),
     );
   }
-  for (const migration of migrations) {
+  for (const migration of MIGRATIONS) {
     await tx.execute(sql.raw(recordStatement(migration)));
   }
 }

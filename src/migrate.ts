@@ -1,15 +1,11 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { is, sql } from "drizzle-orm";
-import { readMigrationFiles } from "drizzle-orm/migrator";
 import { PgTransaction } from "drizzle-orm/pg-core";
-import { z } from "zod";
 import { type Database, type Transaction, waitForServer } from "./database.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
 import { databaseError, explain } from "./errors.ts";
 import { CREATE_JOURNAL, type JournalRow, readJournal, recordStatement } from "./journal.ts";
 import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
+import { MIGRATIONS } from "./migrations.ts";
 import { confinedTransaction } from "./transaction.ts";
 
 /** One migration file, as drizzle-kit numbers, hashes and splits it. */
@@ -35,28 +31,12 @@ export interface MigrateOptions {
   /** Called once when there is something to wait for, with what it is. */
   readonly onWait?: (why: string) => void;
   /** Instead of this package's own, for tests. */
-  readonly folder?: string;
+  readonly migrations?: readonly Migration[] | undefined;
 }
 
 export interface MigrateResult {
   /** Names of the files applied now, in order; empty when there was nothing to do. */
   readonly applied: readonly string[];
-}
-
-const OWN_FOLDER = fileURLToPath(new URL("../drizzle", import.meta.url));
-const journalFile = z.object({ entries: z.array(z.object({ tag: z.string() })) });
-
-/** The migration files in order. */
-export function readMigrations(folder = OWN_FOLDER): Migration[] {
-  const { entries } = journalFile.parse(
-    JSON.parse(readFileSync(join(folder, "meta", "_journal.json"), "utf8")),
-  );
-  return readMigrationFiles({ migrationsFolder: folder }).map((file, index) => ({
-    name: entries[index]?.tag ?? String(index),
-    when: file.folderMillis,
-    hash: file.hash,
-    statements: file.sql,
-  }));
 }
 
 /** What has become of a migration in a database. */
@@ -87,12 +67,12 @@ export interface MigrationStatus {
  */
 export async function migrationStatus(
   db: Database | Transaction,
-  { folder }: Pick<MigrateOptions, "folder"> = {},
+  { migrations = MIGRATIONS }: Pick<MigrateOptions, "migrations"> = {},
 ): Promise<MigrationStatus> {
-  const migrations = compare(readMigrations(folder), await readJournal(db));
+  const records = compare(migrations, await readJournal(db));
   return {
-    upToDate: migrations.every(({ state }) => state === "applied" || state === "out of order"),
-    migrations,
+    upToDate: records.every(({ state }) => state === "applied" || state === "out of order"),
+    migrations: records,
   };
 }
 
@@ -137,9 +117,15 @@ export class MigrationError extends Error {
  */
 export async function migrate(
   db: Database,
-  { wait = 0, lockTimeout, onApply, onApplied, onWait, folder }: MigrateOptions = {},
+  {
+    wait = 0,
+    lockTimeout,
+    onApply,
+    onApplied,
+    onWait,
+    migrations = MIGRATIONS,
+  }: MigrateOptions = {},
 ): Promise<MigrateResult> {
-  const migrations = readMigrations(folder);
   await waitForServer(db, { seconds: wait, onWait });
   // Kept outside of the transaction: when it loses its connection, what it throws is replaced by the driver.
   let at: { migration: Migration; index: number } | undefined;
@@ -180,9 +166,9 @@ export async function migrate(
  */
 export async function pendingMigrations(
   db: Database | Transaction,
-  { folder }: Pick<MigrateOptions, "folder"> = {},
+  { migrations = MIGRATIONS }: Pick<MigrateOptions, "migrations"> = {},
 ): Promise<readonly Migration[]> {
-  return pendingOf(readMigrations(folder), await readJournal(db));
+  return pendingOf(migrations, await readJournal(db));
 }
 
 /** The SQL that `migrate` would run for these files, as a script; empty when there are none. */

@@ -4,10 +4,10 @@
  * the test is about.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { drizzle } from "drizzle-orm/pglite";
 import postgres from "postgres";
-import { type Connection, connect, schema } from "./database.ts";
-import { migrate, readMigrations } from "./migrate.ts";
+import { type Connection, connect } from "./database.ts";
+import { migrate } from "./migrate.ts";
+import { MIGRATIONS } from "./migrations.ts";
 import { createPglite } from "./pglite.ts";
 import type {
   NewAbTest,
@@ -47,18 +47,18 @@ let snapshot: Promise<Blob> | undefined;
 
 async function openInMemory(): Promise<Connection> {
   snapshot ??= migratedSnapshot();
-  const client = await createPglite({ loadDataDir: await snapshot });
+  const { client, db } = await createPglite({ loadDataDir: await snapshot });
   return {
-    db: drizzle(client, { schema }),
+    db,
     label: "embedded PostgreSQL in memory",
     close: () => client.close(),
   };
 }
 
 async function migratedSnapshot(): Promise<Blob> {
-  const client = await createPglite();
+  const { client, db } = await createPglite();
   try {
-    await migrate(drizzle(client, { schema }));
+    await migrate(db);
     return await client.dumpDataDir("none");
   } finally {
     await client.close();
@@ -83,7 +83,7 @@ async function openCopy(url: string): Promise<Connection> {
 
 /** The server's migrated database for these migrations. Its name is there only when it is finished. */
 async function migratedTemplate(url: string, admin: postgres.Sql): Promise<string> {
-  const hashes = readMigrations().map(({ hash }) => hash);
+  const hashes = MIGRATIONS.map(({ hash }) => hash);
   const template = `meta_agent_template_${createHash("sha256").update(hashes.join()).digest("hex").slice(0, 16)}`;
   const unfinished = `${template}_unfinished`;
   // Test files start together: one makes it, the others wait.
