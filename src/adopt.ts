@@ -19,6 +19,7 @@ import { confinedTransaction } from "./transaction.ts";
 
 export type { Offence } from "./offences.ts";
 
+/** How to take a database over. */
 export interface AdoptOptions {
   /** Only look, in a read-only transaction. Default false. */
   readonly dryRun?: boolean | undefined;
@@ -37,6 +38,7 @@ export interface Gap {
   readonly count: number;
 }
 
+/** What `adopt` found and did. */
 export interface AdoptResult {
   /** False after a dry run, and where rows are in the way; then nothing was changed. */
   readonly adopted: boolean;

@@ -92,6 +92,7 @@ function problemOf({
   return count > 2 * builtOver ? `built over ${builtOver} rows, now ${count}` : undefined;
 }
 
+/** Which indexes `rebuildEmbeddingIndexes` rebuilds. */
 export interface RebuildOptions {
   /** Rebuild both, needed or not. */
   readonly force?: boolean;

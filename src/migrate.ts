@@ -19,6 +19,7 @@ export interface Migration {
   readonly statements: readonly string[];
 }
 
+/** How to migrate, and what to tell meanwhile. */
 export interface MigrateOptions {
   /** Seconds to wait for a server that is not up yet. Default 0. */
   readonly wait?: number | undefined;
@@ -34,6 +35,7 @@ export interface MigrateOptions {
   readonly migrations?: readonly Migration[] | undefined;
 }
 
+/** What `migrate` did. */
 export interface MigrateResult {
   /** Names of the files applied now, in order; empty when there was nothing to do. */
   readonly applied: readonly string[];
@@ -55,6 +57,7 @@ export interface MigrationRecord {
   readonly appliedBy: string | null;
 }
 
+/** What a database has of the migrations. */
 export interface MigrationStatus {
   /** Every file is applied as it is, and nothing else. */
   readonly upToDate: boolean;
