@@ -29,6 +29,7 @@ export async function diff(db: Database): Promise<Finding[]> {
 
 export type { Finding } from "./findings.ts";
 
+/** What `repair` repairs. */
 export interface RepairOptions {
   /** Which findings to repair. Default: the safe ones. */
   readonly only?: (finding: Finding) => boolean;
@@ -38,6 +39,7 @@ export interface RepairOptions {
   readonly onWait?: ((what: string) => void) | undefined;
 }
 
+/** What `repair` did. */
 export interface RepairResult {
   readonly repaired: readonly Finding[];
   /** What is found afterwards. */
