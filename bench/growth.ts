@@ -1,6 +1,6 @@
 // How the cost of the execution path grows with the log: databases of several sizes, asked in turns as one
 // of 100 tenants. One JSON line a cost and size; bench/plot.ts draws them.
-// `npm run bench:growth -- 10000 100000 1000000 5000000 | tee growth.jsonl | npx tsx bench/plot.ts > docs/performance.svg`
+// `npm run -s bench:growth -- 10000 100000 1000000 5000000 | tee growth.jsonl | npx tsx bench/plot.ts > docs/performance.svg`
 import { sql } from "drizzle-orm";
 import * as queries from "../examples/queries.ts";
 import {
@@ -9,6 +9,8 @@ import {
   type Transaction,
   withOrganization,
 } from "../src/database.ts";
+import { recordExecutions } from "../src/record.ts";
+import { rollUpMetrics } from "../src/rollup.ts";
 import { agentExecutionLogs } from "../src/schema/index.ts";
 import { newExecutionLog } from "../src/testing.ts";
 import { type Tenant, fillLogs } from "./fleet.ts";
@@ -39,6 +41,12 @@ const WRITES: Record<string, Work> = {
     tx
       .insert(agentExecutionLogs)
       .values(Array.from({ length: 1000 }, () => newExecutionLog({ agentId, latencyMs: 12 }))),
+  "record 1,000 logs": (tx, { agentId }) =>
+    recordExecutions(
+      tx,
+      Array.from({ length: 1000 }, () => newExecutionLog({ agentId, latencyMs: 12 })),
+    ),
+  "roll up a day": (tx, { day }) => rollUpMetrics(tx, { from: day, to: day }),
 };
 
 interface Sized {

@@ -14,13 +14,13 @@ import { type SQL, eq, sql } from "drizzle-orm";
 import {
   type Database,
   type Transaction,
-  agentExecutionLogs,
   agentPrompts,
   agentRegistry,
   connect,
   explain,
   migrate,
   openEmbedded,
+  recordExecutionStream,
   rows,
   withOrganization,
 } from "../src/index.ts";
@@ -49,15 +49,9 @@ export async function importAgentRuns(
   { file, ...scope }: AgentScope & { file: string },
 ): Promise<{ added: number; repeated: number }> {
   return withOrganization(db, scope.organizationId, async (tx) => {
-    const report = { added: 0, repeated: 0 };
-    for await (const batch of inBatches(logsOfFile(tx, { file, ...scope }), 500)) {
-      const { id } = agentExecutionLogs;
-      const insert = tx.insert(agentExecutionLogs).values(batch);
-      const added = await insert.onConflictDoNothing({ target: id }).returning({ id });
-      report.added += added.length;
-      report.repeated += batch.length - added.length;
-    }
-    return report;
+    const logs = logsOfFile(tx, { file, ...scope });
+    const { inserted, repeated, conflicting } = await recordExecutionStream(tx, logs);
+    return { added: inserted, repeated: repeated + conflicting.length };
   });
 }
 
@@ -73,17 +67,6 @@ async function* logsOfFile(tx: Transaction, { file, ...scope }: AgentScope & { f
       : null;
     for (const log of logsOf(run, scope)) yield { ...log, agentId, promptVersionId };
   }
-}
-
-async function* inBatches<T>(items: AsyncIterable<T>, size: number): AsyncGenerator<T[]> {
-  let batch: T[] = [];
-  for await (const item of items) {
-    batch.push(item);
-    if (batch.length < size) continue;
-    yield batch;
-    batch = [];
-  }
-  if (batch.length > 0) yield batch;
 }
 
 async function registerAgent(tx: Transaction, agentName: string): Promise<string> {

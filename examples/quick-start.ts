@@ -1,9 +1,10 @@
-import { eq } from "drizzle-orm";
+import { desc } from "drizzle-orm";
 import {
   agentExecutionLogs,
   agentRegistry,
   migrate,
   openEmbedded,
+  recordExecutions,
   withOrganization,
 } from "../src/index.ts";
 
@@ -17,15 +18,16 @@ await withOrganization(db, "6f0d9d6e-36c5-4b8f-9a3e-1f3a5f1c7b2d", async (tx) =>
     .onConflictDoUpdate({ target: agentRegistry.agentName, set: { status: "active" } })
     .returning();
   if (!agent) throw new Error("no agent");
-  await tx.insert(agentExecutionLogs).values({
-    agentId: agent.id,
-    executionId: crypto.randomUUID(),
-    actionType: "llm_call",
-    latencyMs: 840,
-    estimatedCostUsd: "0.0042",
-  });
-  console.log(
-    await tx.select().from(agentExecutionLogs).where(eq(agentExecutionLogs.agentId, agent.id)),
-  );
+  await recordExecutions(tx, [
+    {
+      agentId: agent.id,
+      executionId: crypto.randomUUID(),
+      actionType: "llm_call",
+      latencyMs: 840,
+      estimatedCostUsd: "0.0042",
+    },
+  ]);
+  const { timestamp } = agentExecutionLogs;
+  console.log(await tx.select().from(agentExecutionLogs).orderBy(desc(timestamp)).limit(10));
 });
 await close();

@@ -1,3 +1,4 @@
+import { type Socket, connect as openSocket } from "node:net";
 import { setTimeout } from "node:timers/promises";
 import { type ExtractTablesWithRelations, type TablesRelationalConfig, is, sql } from "drizzle-orm";
 import { type PgDatabase, type PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
@@ -43,7 +44,7 @@ export interface Connection {
  */
 export function connect(url: string): Connection {
   const label = redactedUrl(url);
-  const client = postgres(url, {
+  const options = {
     onnotice: () => {},
     connect_timeout: 10,
     // postgres.js prepares its own COMMIT. A transaction pooler brings that to a session that does not know
@@ -51,7 +52,9 @@ export function connect(url: string): Connection {
     prepare: false,
     // The column kinds read dates as ISO writes them, whatever the database is set to.
     connection: { application_name: "meta-agent-db", DateStyle: "ISO" },
-  });
+    ...(hasOneHost(url) ? { socket: promptSocket } : {}),
+  };
+  const client = postgres(url, options);
   // For ever it would wait for a transaction that has lost its connection: that one never ends.
   return { db: drizzle(client, { schema }), label, close: () => client.end({ timeout: 5 }) };
 }
@@ -78,6 +81,29 @@ export async function waitForServer(
     }
     await setTimeout(500);
   }
+}
+
+/** Only postgres.js itself knows which of several hosts is next. */
+function hasOneHost(url: string): boolean {
+  const hosts = POSTGRES_URL.exec(url)?.[4] || (process.env["PGHOST"] ?? "");
+  return !hosts.includes(",");
+}
+
+/**
+ * A socket that sends at once. postgres.js leaves Nagle's algorithm on, and the end of each COPY then
+ * waits some 40 ms for an acknowledgement.
+ */
+async function promptSocket(to: {
+  readonly host: readonly string[];
+  readonly port: readonly number[];
+  readonly path: string | false;
+}): Promise<Socket> {
+  // What follows runs after the caller, and what it returns is listened to before it can fail.
+  await Promise.resolve();
+  if (to.path) return openSocket(to.path);
+  const [[host = ""], [port = 0]] = [to.host, to.port];
+  // With TLS, the name that the certificate must bear.
+  return Object.assign(openSocket({ host, port, noDelay: true }), { host });
 }
 
 function redactedUrl(url: string): string {

@@ -81,7 +81,8 @@ async function stateOf(
   return { index: name, ...facts, problem: problemOf(facts) };
 }
 
-function problemOf({
+/** Why a rebuild would help. */
+export function problemOf({
   rows: count,
   lists,
   builtOver,
@@ -89,7 +90,9 @@ function problemOf({
   if (lists === null) return "missing or invalid";
   if (count < ENOUGH_ROWS) return undefined;
   if (builtOver === null) return `never built over its rows, now ${count}: every search is exact`;
-  return count > 2 * builtOver ? `built over ${builtOver} rows, now ${count}` : undefined;
+  return builtOver < ENOUGH_ROWS || count > 2 * builtOver
+    ? `built over ${builtOver} rows, now ${count}`
+    : undefined;
 }
 
 export interface RebuildOptions {

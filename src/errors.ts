@@ -45,9 +45,9 @@ const NEXT_STEPS: Readonly<Record<string, string>> = {
   "42501":
     "Connect as the owner of the database (MIGRATION_DATABASE_URL) or have it grant the missing right.",
   "42P07":
-    "The database has objects of these names that the journal does not know. Take them over with meta-agent-db adopt, use an empty database, or drop or rename them after a backup.",
+    "The database has objects of these names that the journal does not know. Where they are meant to be these, take them over with meta-agent-db adopt. Else use an empty database, or drop or rename them after a backup.",
   "42710":
-    "The database has objects of these names that the journal does not know. Take them over with meta-agent-db adopt, use an empty database, or drop or rename them after a backup.",
+    "The database has objects of these names that the journal does not know. Where they are meant to be these, take them over with meta-agent-db adopt. Else use an empty database, or drop or rename them after a backup.",
   "25006": "The server is read-only, perhaps a replica: name the primary in the database URL.",
   "55P03": "Another session holds a lock: wait for it or end it, then try again.",
   "57P01": "An administrator or the server's shutdown ended the session: try again.",

@@ -1,5 +1,5 @@
 // What the migrations make, read from a database that they made. Never edited by hand:
-// npx vitest run --project embedded tests/diff.test.ts -u
+// npx vitest run --project embedded tests/diff.test.ts -t expected -u
 import type { CatalogObject } from "./catalog.ts";
 
 const OBJECTS: readonly (readonly [object: string, parent: string, definition: string])[] = [

@@ -3,6 +3,8 @@ export * from "./config.ts";
 export * from "./database.ts";
 export * from "./demo.ts";
 export * from "./diff.ts";
+export { schemaReference } from "./docs.ts";
+export * from "./doctor.ts";
 export * from "./drizzle-kit.ts";
 export * from "./embedded.ts";
 export {
@@ -18,6 +20,7 @@ export { type LockHolder, LockedError } from "./lock.ts";
 export * from "./health.ts";
 export * from "./migrate.ts";
 export * from "./promote.ts";
+export * from "./record.ts";
 export * from "./refusals.ts";
 export * from "./relations.ts";
 export * from "./roles.ts";

@@ -1,9 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { is, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import { readMigrationFiles } from "drizzle-orm/migrator";
-import { PgTransaction } from "drizzle-orm/pg-core";
 import { z } from "zod";
 import { type Database, type Transaction, waitForServer } from "./database.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
@@ -161,8 +160,6 @@ export async function migrate(
     return { applied: pending.map(({ name }) => name) };
   };
   try {
-    // A caller's own transaction is the caller's to confine.
-    if (is(db, PgTransaction)) return await db.transaction(migrateAll);
     // Whatever the server's default: a snapshot older than the lock would not see what the last one did.
     return await confinedTransaction(db, migrateAll, { isolationLevel: "read committed" });
   } catch (error) {

@@ -13,7 +13,13 @@ interface Life {
   over: boolean;
   /** Its connection was lost: the driver's COMMIT or ROLLBACK would reach another transaction, or nobody. */
   lost: boolean;
+  /** Statements that are running. */
+  readonly running: Set<Promise<unknown>>;
+  /** Settles, never rejects, when no COPY has the connection to itself. */
+  copied: Promise<unknown>;
 }
+
+const lives = new WeakMap<object, Life>();
 
 /**
  * `db.transaction`, kept to itself. postgres.js sends what a transaction that is over still says on the
@@ -35,13 +41,14 @@ export async function confinedTransaction<
 ): Promise<T> {
   // A nested one shares its session with the outer one, which goes on.
   if (is(db, PgTransaction)) return db.transaction(work, config);
-  const life: Life = { over: false, lost: false };
+  const life: Life = { over: false, lost: false, running: new Set(), copied: Promise.resolve() };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
     confine(tx, life);
     try {
       return await work(tx);
     } finally {
       life.over = true;
+      await life.copied;
       await unlessLost(life);
     }
   };
@@ -65,30 +72,59 @@ function confine<
   R extends TablesRelationalConfig,
 >(tx: PgTransaction<HKT, S, R>, life: Life): void {
   const { session } = tx._;
+  lives.set(session, life);
   const prepareQuery = session.prepareQuery.bind(session);
   session.prepareQuery = <Q extends PreparedQueryConfig>(
     ...query: Parameters<typeof prepareQuery>
   ) => {
     const prepared = prepareQuery<Q>(...query);
     const execute = prepared.execute.bind(prepared);
-    prepared.execute = (...values) => confined(life, () => execute(...values));
+    prepared.execute = (...values) =>
+      confined(life, async () => {
+        const statement = execute(...values);
+        life.running.add(statement);
+        return statement.finally(() => life.running.delete(statement));
+      });
     return prepared;
   };
   const transaction = tx.transaction.bind(tx);
   tx.transaction = (work) =>
-    confined(life, () =>
-      transaction(async (inner) => {
-        confine(inner, life);
-        try {
-          return await work(inner);
-        } finally {
-          await unlessLost(life);
-        }
-      }),
+    confined(
+      life,
+      () =>
+        new Promise((resolve, reject) => {
+          const nested = async (inner: PgTransaction<HKT, S, R>) => {
+            confine(inner, life);
+            // A query of Drizzle runs each time it is awaited; a promise, once.
+            const done = (async () => work(inner))();
+            await done.catch(() => {});
+            if (!life.over && !life.lost) return done;
+            // The driver's ROLLBACK TO SAVEPOINT would reach another transaction.
+            resolve(done);
+            return new Promise<never>(() => {});
+          };
+          transaction(nested).then(resolve, reject);
+        }),
     );
 }
 
+/**
+ * Runs a COPY, for which Drizzle has no word, on the connection of a transaction and by the same rules.
+ * The protocol knows no other statement meanwhile: those that run are awaited first, others wait.
+ */
+export function confinedCopy<T>(session: object, copy: () => Promise<T>): Promise<T> {
+  const life = lives.get(session);
+  if (!life) return copy();
+  const copied = confined(life, async () => {
+    await Promise.allSettled(life.running);
+    return copy();
+  });
+  life.copied = copied.catch(() => {});
+  return copied;
+}
+
 async function confined<T>(life: Life, run: () => Promise<T>): Promise<T> {
+  await life.copied;
   if (life.over || life.lost) {
     throw new Error(
       life.lost

@@ -44,3 +44,13 @@ export function printed(stream: NodeJS.ReadableStream | null, pattern: RegExp): 
     stream?.once("end", () => failed(new Error(`the output ended without ${pattern}:\n${text}`)));
   });
 }
+
+/** What studio answers to a request of its page. */
+export async function askStudio(port: number, body: object): Promise<unknown> {
+  const response = await fetch(`http://127.0.0.1:${port}/`, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+  });
+  return response.json();
+}

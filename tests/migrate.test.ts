@@ -122,7 +122,7 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
     const message = await failure(migrate(database.db));
     expect(message).toContain("0001_governance.sql");
     expect(message).toContain(`relation "agent_prompts" already exists (42P07)`);
-    expect(message).toContain("Take them over with meta-agent-db adopt");
+    expect(message).toContain("take them over with meta-agent-db adopt");
     expect(await catalog(database.query)).toEqual(before);
   });
 

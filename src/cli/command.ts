@@ -82,11 +82,18 @@ export async function withTarget<T>(
   }
 }
 
-async function openTarget({ url, directory }: TargetOptions): Promise<Connection> {
-  if (url !== undefined) return connect(url);
-  if (directory !== undefined) return openEmbedded(directory);
-  const { migrationDatabaseUrl } = databaseUrls();
-  return migrationDatabaseUrl === undefined
-    ? openEmbedded(EMBEDDED_DIRECTORY)
-    : connect(migrationDatabaseUrl);
+async function openTarget(options: TargetOptions): Promise<Connection> {
+  const url = targetUrl(options);
+  return url === undefined ? openEmbedded(options.directory) : connect(url);
+}
+
+/** The server that is the target, `undefined` where it is the embedded database. */
+export function targetUrl({ url, directory }: TargetOptions): string | undefined {
+  return url ?? (directory === undefined ? databaseUrls().migrationDatabaseUrl : undefined);
+}
+
+/** Parses `--port`. */
+export function portNumber(text: string): number {
+  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
+  throw new InvalidArgumentError("It takes a number from 0 to 65535.");
 }

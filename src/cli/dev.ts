@@ -1,7 +1,6 @@
-import { InvalidArgumentError } from "commander";
 import { openEmbedded } from "../embedded.ts";
 import { migrate } from "../migrate.ts";
-import { command, directoryOption } from "./command.ts";
+import { command, directoryOption, portNumber } from "./command.ts";
 import { print, progress } from "./print.ts";
 
 export const devCommand = command("dev", {
@@ -26,8 +25,3 @@ export const devCommand = command("dev", {
       throw error;
     }
   });
-
-function portNumber(text: string): number {
-  if (/^\d{1,5}$/.test(text) && Number(text) <= 65_535) return Number(text);
-  throw new InvalidArgumentError("It takes a number from 0 to 65535.");
-}

@@ -29,7 +29,9 @@ export const diffCommand = targetCommand("diff", {
       if (json) {
         print(JSON.stringify(mend ? { repaired, remaining } : remaining, null, 2));
       } else {
-        for (const { object, problem } of repaired) print(`-- repaired: ${object} (${problem})`);
+        for (const { object, problem } of repaired) {
+          print(comment(`repaired: ${object} (${problem})`));
+        }
         for (const finding of remaining) print(asSql(finding));
         progress(summary(repaired, remaining));
       }
@@ -47,9 +49,10 @@ const pendingFiles = (db: Database) =>
     () => 0,
   );
 
+const comment = (text: string) => text.replaceAll(/^/gm, "-- ");
+
 /** A finding as SQL to paste: what a person reads is comment. */
 function asSql({ object, problem, why, found, repair: statements, safe }: Finding): string {
-  const comment = (text: string) => text.replaceAll(/^/gm, "-- ");
   return [
     out.bold(comment(`${object}: ${problem}${safe ? "" : ", to be repaired by hand"}`)),
     comment(why),
@@ -62,5 +65,6 @@ function asSql({ object, problem, why, found, repair: statements, safe }: Findin
 function summary(repaired: readonly Finding[], remaining: readonly Finding[]): string {
   if (remaining.length === 0) return repaired.length > 0 ? "nothing is left" : "no differences";
   const safe = remaining.filter((finding) => finding.safe).length;
-  return `${remaining.length} differences, ${safe} of them for --repair`;
+  const count = remaining.length === 1 ? "1 difference" : `${remaining.length} differences`;
+  return `${count}, ${safe} of them for --repair`;
 }

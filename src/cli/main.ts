@@ -8,14 +8,18 @@ import { adoptCommand } from "./adopt.ts";
 import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
-import { migrateCommand } from "./migrate.ts";
 import { diffCommand } from "./diff.ts";
+import { docsCommand } from "./docs.ts";
+import { doctorCommand } from "./doctor.ts";
 import { ejectCommand } from "./eject.ts";
 import { initCommand } from "./init.ts";
+import { migrateCommand } from "./migrate.ts";
 import { err, progress } from "./print.ts";
+import { rebuildCommand } from "./rebuild.ts";
 import { rolesCommand } from "./roles.ts";
 import { sqlCommand } from "./sql.ts";
 import { statusCommand } from "./status.ts";
+import { studioCommand } from "./studio.ts";
 
 // The reader of a pipe may have seen enough.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -39,12 +43,16 @@ for (const subcommand of [
   migrateCommand,
   statusCommand,
   diffCommand,
+  doctorCommand,
   adoptCommand,
   sqlCommand,
   ejectCommand,
+  rebuildCommand,
   rolesCommand,
   demoCommand,
   devCommand,
+  studioCommand,
+  docsCommand,
 ]) {
   program.addCommand(subcommand.showHelpAfterError().exitOverride());
 }

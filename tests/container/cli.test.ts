@@ -8,7 +8,7 @@ import { z } from "zod";
 import { diff } from "../../src/diff.ts";
 import { readMigrations } from "../../src/migrate.ts";
 import { catalog } from "../catalog.ts";
-import { cli, environment, printed } from "../cli.ts";
+import { askStudio, cli, environment, printed } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 import { SEED_TABLES } from "../seed.ts";
 import { administer, databaseUrl } from "../setup/server.ts";
@@ -198,6 +198,23 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     expect(changed.stderr).toContain("_governance.sql: has other content, left as it is");
   });
 
+  test("rebuild says what became of each index, and keeps those that no rebuild would help", async () => {
+    const of = (action: string) =>
+      ["idx_input_embedding", "idx_error_embedding"].map((index) => ({
+        index,
+        action,
+        lists: 100,
+      }));
+    const rebuild = async (...options: string[]): Promise<unknown> => {
+      const { code, stdout } = await cli(["rebuild", "--json", "--url", database.url, ...options]);
+      expect(code).toBe(0);
+      return JSON.parse(stdout);
+    };
+    expect(await rebuild()).toMatchObject(of("kept"));
+    expect(await rebuild("--force")).toMatchObject(of("rebuilt"));
+    expect(await diff(database.db)).toEqual([]);
+  });
+
   test("drizzle-kit studio serves all 21 tables", async () => {
     const port = await freePort();
     const studio = spawn("npx", ["drizzle-kit", "studio", "--port", String(port)], {
@@ -206,19 +223,11 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     });
     try {
       await printed(studio.stdout, /up and running/);
-      const ask = async (body: object): Promise<unknown> => {
-        const response = await fetch(`http://127.0.0.1:${port}/`, {
-          method: "POST",
-          headers: { "content-type": "application/json" },
-          body: JSON.stringify(body),
-        });
-        return response.json();
-      };
-      expect(await ask({ type: "init" })).toMatchObject({ dialect: "postgresql" });
+      expect(await askStudio(port, { type: "init" })).toMatchObject({ dialect: "postgresql" });
       for (const table of Object.keys(SEED_TABLES)) {
         const sql = `select count(*)::int as count from "${table}"`;
         const data = { sql, params: [], method: "all", mode: "object" };
-        const answer = await ask({ type: "proxy", data });
+        const answer = await askStudio(port, { type: "proxy", data });
         expect(answer, table).toEqual([{ count: expect.any(Number) }]);
       }
     } finally {

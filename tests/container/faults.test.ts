@@ -304,7 +304,7 @@ describe.skipIf(inject("server") === "")("a server in trouble", () => {
       /error \d{4}_\w+\.sql, statement \d+ of \d+: relation "alert_history" already exists \(42P07\)/,
     );
     expect(outcome.stderr).toContain(
-      "Use an empty database, or drop or rename them after a backup",
+      "use an empty database, or drop or rename them after a backup",
     );
     expect(await catalog(foreign.query)).toEqual(before);
     expect(await foreign.query("select said from alert_history")).toEqual([{ said: "keep me" }]);

@@ -20,7 +20,7 @@ export interface Part {
   readonly table: string;
   /** Of a constraint, index, trigger or function; a column's type, a policy's command. */
   readonly definition: string;
-  /** A column's default, a constraint's letter. */
+  /** A column's default, a constraint's letter, `for tenants` of a function that they may call. */
   readonly more: string;
   readonly notNull: boolean;
   /** `class:object:column` of the dependency graph. */
@@ -73,8 +73,8 @@ from (
     pg_get_statisticsobjdef(s.oid), '', false, 'pg_statistic_ext'::regclass, s.oid, 0
   from tables t join pg_statistic_ext s on stxrelid = t.oid
   union all
-  select 'function', 'function ' || p.oid::regprocedure, p.oid::regprocedure::text, '', pg_get_functiondef(p.oid), '',
-    false, 'pg_proc'::regclass, p.oid, 0
+  select 'function', 'function ' || p.oid::regprocedure, p.oid::regprocedure::text, '', pg_get_functiondef(p.oid),
+    case when has_function_privilege('authenticated', p.oid, 'execute') then 'for tenants' end, false, 'pg_proc'::regclass, p.oid, 0
   from pg_proc p where pronamespace = 'meta_agent'::regnamespace
 ) as part order by object`;
 

@@ -498,7 +498,7 @@ const policies: Damage[] = [
 
 const ROLES = ["authenticated", "service_role"];
 /** For the owner alone. */
-const isInternal = ({ name }: Part) => /isolate|touch_updated_at/.test(name);
+const isInternal = ({ more }: Part) => more === "";
 /** One place for each table and each of the two roles. */
 const perGrant =
   (statement: (table: string, role: string) => string) =>
@@ -633,9 +633,7 @@ const functions: Damage[] = [
   {
     kind: "a function with another body",
     places: per("function", "changed", ({ definition }) =>
-      definition.replace(/AS \$function\$.*\$function\$/s, (body) =>
-        body.replace("SELECT", "SELECT  ").replace("BEGIN", "BEGIN  "),
-      ),
+      definition.replace("AS $function$", (start) => `${start} `),
     ),
   },
   {

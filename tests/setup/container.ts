@@ -41,7 +41,11 @@ async function findServer(): Promise<Server | undefined> {
     console.warn("\nSKIPPED: the container suite, because no Docker engine runs here.\n");
     return undefined;
   }
-  const started = await startPostgres({ fsync: "off", max_connections: "300" });
+  const started = await startPostgres({
+    fsync: "off",
+    max_connections: "300",
+    max_prepared_transactions: "10",
+  });
   return {
     url: started.url,
     containerId: started.container.getId(),

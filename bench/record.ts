@@ -1,0 +1,195 @@
+// What recording costs: executions of about 1 kB, recorded as a tenant, against COPY of the same rows as the
+// owner (psql's \copy of a text file made beforehand), on the same indexes and keys, in turns.
+// `npm run bench:record [ROWS]`. With PEERS=folder, a copy of bench/peers after `npm install`, @mastra/pg too.
+import { execFileSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { getTableColumns, sql } from "drizzle-orm";
+import { type Database, withOrganization } from "../src/database.ts";
+import { recordExecutionStream, recordExecutions } from "../src/record.ts";
+import { agentExecutionLogs, agentPrompts, agentRegistry } from "../src/schema/index.ts";
+import { newAgent, newExecutionLog, newPrompt } from "../src/testing.ts";
+import { compare, startServer, time } from "./server.ts";
+
+const ROWS = Number(process.argv[2] ?? 100_000);
+const ROUNDS = 5;
+const [ORGANIZATIONS, AGENTS] = [100, 10];
+const organization = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
+const ORGANIZATION = organization(42);
+const START = Date.UTC(2026, 0, 1);
+
+const columns = Object.entries(getTableColumns(agentExecutionLogs));
+
+const server = await startServer();
+const folder = mkdtempSync(join(tmpdir(), "bench-record-"));
+try {
+  const agents = await fillParents(server.db);
+  const logs = Array.from({ length: ROWS }, (_, n) => newLog(n, agents));
+  const small = logs.slice(0, 1000);
+  const files = [fileOf(logs), fileOf(small)];
+  const [all = "", few = ""] = files;
+  const copyAll = () => copy(all);
+  console.log(`${ROWS} rows; medians of ${ROUNDS} pairs in ms; ratio of rates to COPY as owner`);
+  report("record", await against(copyAll, () => record(logs)));
+  report("record on two connections", await against(copyAll, () => recordOnTwo(logs)));
+  report("insert().values() of 1,000", await against(copyAll, () => insertValues(logs)));
+  const peers = process.env["PEERS"];
+  if (peers) report("@mastra/pg", await against(copyAll, () => mastra(peers)));
+  report(
+    "record 1,000, one statement",
+    await against(
+      () => copy(few),
+      () => record(small),
+      21,
+    ),
+  );
+  for (const rows of [10_000, ROWS, 5 * ROWS]) await memory(rows, agents);
+} finally {
+  rmSync(folder, { recursive: true });
+  await server.close();
+}
+
+/** The agents and prompts of many organizations, with statistics; answers those of ours. */
+async function fillParents(db: Database) {
+  const parents = Array.from({ length: ORGANIZATIONS * AGENTS }, (_, n) => {
+    const organizationId = organization(n % ORGANIZATIONS);
+    const agent = newAgent({ organizationId });
+    return { agent, prompt: newPrompt({ agentId: agent.id, organizationId }) };
+  });
+  await db.insert(agentRegistry).values(parents.map(({ agent }) => agent));
+  await db.insert(agentPrompts).values(parents.map(({ prompt }) => prompt));
+  await db.execute(sql`analyze`);
+  return parents
+    .filter(({ agent }) => agent.organizationId === ORGANIZATION)
+    .map(({ agent, prompt }) => ({ agentId: agent.id, promptVersionId: prompt.id }));
+}
+
+function newLog(n: number, agents: { agentId: string; promptVersionId: string }[]) {
+  const parents = agents[n % agents.length];
+  if (!parents) throw new Error("no agents");
+  const timestamp = new Date(START + n * 60);
+  const time48 = timestamp.getTime().toString(16).padStart(12, "0");
+  return newExecutionLog({
+    ...parents,
+    id: `${time48.slice(0, 8)}-${time48.slice(8)}-7${randomUUID().slice(15)}`,
+    timestamp,
+    actionName: "reply",
+    inputData: { messages: [{ role: "user", content: "x".repeat(200) }] },
+    outputData: { text: "y".repeat(400), tokens: [1, 2, 3] },
+    latencyMs: n % 5000,
+    tokenCountInput: n,
+    tokenCountOutput: n,
+    estimatedCostUsd: "0.004217",
+    status: n % 37 === 0 ? "failure" : "success",
+    qualityScore: n % 10 === 0 ? n % 100 : null,
+    metadata: { region: "eu", attempt: 1 },
+  });
+}
+type Log = ReturnType<typeof newLog>;
+
+/** The rows as COPY's text, complete. */
+function fileOf(logs: Log[]): string {
+  const file = join(folder, `${logs.length}.txt`);
+  const lines = logs.map((log) => {
+    const row: Record<string, unknown> = { ...log, organizationId: ORGANIZATION };
+    return columns.map(([key]) => written(row[key])).join("\t");
+  });
+  writeFileSync(file, `${lines.join("\n")}\n`);
+  return file;
+}
+
+function written(value: unknown): string {
+  if (value === undefined || value === null) return "\\N";
+  if (value instanceof Date) return value.toISOString();
+  return typeof value === "string" ? value : JSON.stringify(value);
+}
+
+/** Each run writes into an empty table, after a checkpoint. */
+async function reset(): Promise<void> {
+  await server.db.execute(sql`truncate agent_execution_logs cascade`);
+  await server.db.execute(sql`checkpoint`);
+}
+
+async function against(
+  baseline: () => Promise<number>,
+  candidate: () => Promise<number>,
+  rounds = ROUNDS,
+) {
+  const fresh = (work: () => Promise<number>) => async () => {
+    await reset();
+    return work();
+  };
+  return compare(rounds, fresh(baseline), fresh(candidate));
+}
+
+async function copy(file: string): Promise<number> {
+  const names = columns.map(([, { name }]) => name).join(", ");
+  const said = execFileSync(
+    "psql",
+    [
+      server.url,
+      "-X",
+      "-c",
+      "\\timing on",
+      "-c",
+      `\\copy agent_execution_logs (${names}) from '${file}'`,
+    ],
+    { encoding: "utf8" },
+  );
+  return Number(/Time: ([\d.]+)/.exec(said)?.[1]);
+}
+
+function record(logs: Log[]): Promise<number> {
+  return time(() => withOrganization(server.db, ORGANIZATION, (tx) => recordExecutions(tx, logs)));
+}
+
+function recordOnTwo(logs: Log[]): Promise<number> {
+  const half = logs.length >> 1;
+  return time(() => Promise.all([record(logs.slice(0, half)), record(logs.slice(half))]));
+}
+
+function insertValues(logs: Log[]): Promise<number> {
+  return time(() =>
+    withOrganization(server.db, ORGANIZATION, async (tx) => {
+      for (let from = 0; from < logs.length; from += 1000) {
+        await tx.insert(agentExecutionLogs).values(logs.slice(from, from + 1000));
+      }
+    }),
+  );
+}
+
+async function mastra(peers: string): Promise<number> {
+  const said = execFileSync("node", [join(peers, "mastra.mjs"), server.url, String(ROWS)], {
+    encoding: "utf8",
+  });
+  return Number(said.trim().split("\n").at(-1));
+}
+
+function report(what: string, { baseline, candidate, ratio }: Awaited<ReturnType<typeof compare>>) {
+  console.log(
+    `${what.padEnd(32)} COPY ${baseline.toFixed(0).padStart(6)}  ${candidate.toFixed(0).padStart(6)}  ratio ${(1 / ratio).toFixed(2)}`,
+  );
+}
+
+/** How much the process grows while it streams. */
+async function memory(rows: number, agents: Parameters<typeof newLog>[1]): Promise<void> {
+  await reset();
+  globalThis.gc?.();
+  const before = process.memoryUsage();
+  let [rss, heap] = [0, 0];
+  const source = function* () {
+    for (let n = 0; n < rows; n += 1) yield newLog(n, agents);
+  };
+  const onProgress = () => {
+    const now = process.memoryUsage();
+    rss = Math.max(rss, now.rss - before.rss);
+    heap = Math.max(heap, now.heapUsed - before.heapUsed);
+  };
+  await withOrganization(server.db, ORGANIZATION, (tx) =>
+    recordExecutionStream(tx, source(), { onProgress }),
+  );
+  const mega = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
+  console.log(`stream of ${rows} rows: rss grew by ${mega(rss)} at most, heap by ${mega(heap)}`);
+}

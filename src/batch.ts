@@ -1,0 +1,141 @@
+/** Executions on their way: validated, and as fields that travel as JSON or by COPY alike. */
+import { getTableColumns } from "drizzle-orm";
+import type { AnyPgColumn } from "drizzle-orm/pg-core";
+import { z } from "zod";
+import { type Cell, CopyRows } from "./copy.ts";
+import { type NewAgentExecutionLog, agentExecutionLogs } from "./schema/index.ts";
+import { insertAgentExecutionLogSchema, insertExecutionEmbeddingSchema } from "./zod.ts";
+
+/** A row of `agent_execution_logs` to record, with its vectors of 1536 numbers each, if it has any. */
+export interface NewExecution extends NewAgentExecutionLog {
+  readonly embeddings?:
+    | { readonly input?: number[]; readonly output?: number[]; readonly error?: number[] }
+    | undefined;
+}
+
+const { shape } = insertExecutionEmbeddingSchema;
+const embeddings = z
+  .strictObject({
+    input: shape.inputEmbedding,
+    output: shape.outputEmbedding,
+    error: shape.errorEmbedding,
+  })
+  .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
+const newExecution = insertAgentExecutionLogSchema.extend({ embeddings: embeddings.optional() });
+
+/** Up to so many entries one statement is as fast as COPY. */
+export const SMALL = 1000;
+/** Entries of a chunk at most; and fewer, once they have so many characters. */
+export const CHUNK = 5000;
+const CHUNK_CHARACTERS = 8_000_000;
+
+/** The columns of a log row, each with its bit in `given`. */
+export const COLUMNS = Object.entries<AnyPgColumn>(getTableColumns(agentExecutionLogs)).map(
+  ([key, column], index) => ({
+    key,
+    name: column.name,
+    type: column.getSQLType(),
+    bit: 1 << index,
+  }),
+);
+export const bitOf = (key: string) => COLUMNS.find((column) => column.key === key)?.bit ?? 0;
+
+/** `n` is the place in the chunk, `given` has a bit for each column that the entry names. */
+export const FIELDS = [
+  { key: "n", type: "integer" },
+  { key: "given", type: "integer" },
+  ...COLUMNS,
+];
+export const ID = FIELDS.findIndex(({ key }) => key === "id");
+export const TIMESTAMP = FIELDS.findIndex(({ key }) => key === "timestamp");
+
+/** Validated entries on their way. */
+export class Batch {
+  readonly rows: Cell[][] = [];
+  /** JSON of the embeddings, without what names the log, by the row's place. */
+  readonly embeddings = new Map<number, string>();
+  #characters = 0;
+
+  /** The index of its first entry among all. */
+  readonly first: number;
+
+  constructor(first: number) {
+    this.first = first;
+  }
+
+  get isLarge(): boolean {
+    return this.rows.length > SMALL || this.#characters > CHUNK_CHARACTERS;
+  }
+
+  isFull(limit: number): boolean {
+    return this.rows.length >= limit || (limit > SMALL && this.#characters > CHUNK_CHARACTERS);
+  }
+
+  add(entry: NewExecution): void {
+    const n = this.rows.length;
+    const { data, error } = newExecution.safeParse(entry);
+    if (error) throw located(this.first + n, error.issues);
+    let given = 0;
+    const cells: Cell[] = [n, 0];
+    for (const { key, type, bit } of COLUMNS) {
+      const value: unknown = Reflect.get(data, key);
+      if (value !== undefined) given |= bit;
+      const cell = cellOf(type, value);
+      if (typeof cell === "string") this.#characters += cell.length;
+      cells.push(cell);
+    }
+    cells[1] = given;
+    this.rows.push(cells);
+    if (data.embeddings) this.#embed(n, data.embeddings);
+  }
+
+  #embed(n: number, { input, output, error }: z.output<typeof embeddings>): void {
+    const json = JSON.stringify({
+      input_embedding: input,
+      output_embedding: output,
+      error_embedding: error,
+    });
+    this.embeddings.set(n, json.slice(1));
+    this.#characters += json.length;
+  }
+
+  copyRows(): Buffer {
+    const copy = new CopyRows(FIELDS.map(({ type }) => type));
+    for (const cells of this.rows) copy.add(cells);
+    return copy.end();
+  }
+
+  json(): string {
+    return `[${this.rows.map(jsonRow).join(",")}]`;
+  }
+
+  /** A refusal that names entries of this chunk, by their places and columns. */
+  refusal(places: { n: number; key: string }[], message: string): z.ZodError {
+    return new z.ZodError(
+      places.map(({ n, key }) => ({
+        code: "custom",
+        input: undefined,
+        path: [this.first + n, key],
+        message,
+      })),
+    );
+  }
+}
+
+const located = (index: number, issues: readonly z.core.$ZodIssue[]) =>
+  new z.ZodError(issues.map((issue) => ({ ...issue, path: [index, ...issue.path] })));
+
+function cellOf(type: string, value: unknown): Cell {
+  if (value === undefined || value === null) return null;
+  const plain = typeof value === "string" || typeof value === "number" || value instanceof Date;
+  return plain && type !== "jsonb" ? value : JSON.stringify(value);
+}
+
+function jsonRow(cells: readonly Cell[]): string {
+  const members = FIELDS.flatMap(({ key, type }, index) => {
+    const cell = cells[index] ?? null;
+    if (cell === null) return [];
+    return `"${key}":${type === "jsonb" ? String(cell) : JSON.stringify(cell)}`;
+  });
+  return `{${members.join(",")}}`;
+}

@@ -1,0 +1,30 @@
+import { type Diagnosis, doctor } from "../doctor.ts";
+import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import { out, print } from "./print.ts";
+
+export const doctorCommand = targetCommand("doctor", {
+  summary: "say what is healthy about a database and what is not",
+  description:
+    "Examines the schema, the logins, indexes, statistics, vacuum and open transactions, and says of each finding what to do. It reads only. Ends with 2 when a finding is more than information.",
+  examples: [
+    "meta-agent-db doctor --url postgres://owner@host/app",
+    "meta-agent-db doctor --url postgres://meta_agent_app@host/app   the application's login",
+    "meta-agent-db doctor --deep --json",
+  ],
+})
+  .option("--deep", "also read whole tables: references across organizations, full counters")
+  .addOption(jsonOption())
+  .action(({ deep, json, ...target }: TargetOptions & { deep?: true; json?: true }) =>
+    withTarget(target, async ({ db }) => {
+      const found = await doctor(db, { deep });
+      if (json) print(JSON.stringify(found, null, 2));
+      else print(found.length > 0 ? found.map(lines).join("\n") : "healthy");
+      if (found.some(({ level }) => level !== "info")) process.exitCode = EXIT.findings;
+    }),
+  );
+
+const COLORS = { error: out.red, warning: out.yellow, info: out.dim };
+
+function lines({ level, check, message, next }: Diagnosis): string {
+  return `${COLORS[level](level.padEnd(7))}  ${out.bold(check)}: ${message}\n         ${next}`;
+}

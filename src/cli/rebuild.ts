@@ -1,0 +1,33 @@
+import { type EmbeddingIndexRebuild, rebuildEmbeddingIndexes } from "../embedding-indexes.ts";
+import { type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import { print, table } from "./print.ts";
+
+export const rebuildCommand = targetCommand("rebuild", {
+  summary: "build the similarity indexes over the rows there are",
+  description:
+    "Builds the two IVFFlat indexes anew, with lists fitted to the rows, where that helps searches: from 10,000 embeddings on, and again when they have doubled. Reads and writes go on. Runs as the owner, not through a transaction pooler.",
+  examples: [
+    "meta-agent-db rebuild",
+    "meta-agent-db rebuild --force --url postgres://owner@host/app",
+  ],
+})
+  .option("--force", "rebuild both, needed or not")
+  .addOption(jsonOption())
+  .action(({ force, json, ...target }: TargetOptions & { force?: true; json?: true }) =>
+    withTarget(target, async ({ db }) => {
+      const rebuilt = await rebuildEmbeddingIndexes(db, { force: force === true });
+      print(
+        json
+          ? JSON.stringify(rebuilt, null, 2)
+          : table(["INDEX", "ROWS", "LISTS", "ACTION", "WHY"], rebuilt.map(cells)),
+      );
+    }),
+  );
+
+const cells = ({ index, rows, listsBefore, lists, action, problem }: EmbeddingIndexRebuild) => [
+  index,
+  String(rows),
+  listsBefore === null || listsBefore === lists ? String(lists) : `${listsBefore} to ${lists}`,
+  action,
+  problem ?? "",
+];

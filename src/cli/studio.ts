@@ -1,0 +1,56 @@
+import { once } from "node:events";
+import { type AddressInfo, createServer } from "node:net";
+import { connect, schema } from "../database.ts";
+import { openEmbedded } from "../embedded.ts";
+import { type TargetOptions, portNumber, targetCommand, targetUrl } from "./command.ts";
+import { print, progress } from "./print.ts";
+
+export const studioCommand = targetCommand("studio", {
+  summary: "browse a database with drizzle-kit studio",
+  description:
+    "Starts drizzle-kit studio with this package's tables and relations, on the loopback address until Ctrl-C. Who can reach the port can run any SQL as the target's login. The page itself comes from the internet.",
+  examples: ["meta-agent-db studio", "meta-agent-db studio --port 0 --url postgres://…"],
+})
+  .option("--port <number>", "port to listen on, 0 for any free one", portNumber, 4983)
+  .action(async ({ port: wanted, ...target }: TargetOptions & { port: number }) => {
+    const kit = await drizzleKit();
+    const port = await freePort(wanted);
+    const { url, label, close } = await openServed(target);
+    const stop = () => void close().then(() => process.exit(0));
+    process.once("SIGINT", stop).once("SIGTERM", stop);
+    progress(`${label}, browsed until Ctrl-C at`);
+    await kit.startStudioPostgresServer(schema, { url }, { host: "127.0.0.1", port });
+    print(`https://local.drizzle.studio${port === 4983 ? "" : `?port=${port}`}`);
+  });
+
+/** A tool to develop with, and no dependency of this package. */
+async function drizzleKit() {
+  return import("drizzle-kit/api").catch((cause: unknown) => {
+    throw new Error("studio needs the package drizzle-kit: npm install --save-dev drizzle-kit", {
+      cause,
+    });
+  });
+}
+
+/** Looks first, since studio would go on without a port. */
+async function freePort(wanted: number): Promise<number> {
+  const probe = createServer().listen(wanted, "127.0.0.1");
+  await once(probe, "listening");
+  const address = probe.address();
+  probe.close();
+  await once(probe, "close");
+  return isAddress(address) ? address.port : wanted;
+}
+
+const isAddress = (address: AddressInfo | string | null): address is AddressInfo =>
+  typeof address === "object" && address !== null;
+
+/** A database by a URL: studio takes nothing else. The embedded one is served. */
+async function openServed(
+  target: TargetOptions,
+): Promise<{ url: string; label: string; close: () => Promise<void> }> {
+  const url = targetUrl(target);
+  if (url !== undefined) return { ...connect(url), url };
+  const embedded = await openEmbedded(target.directory);
+  return { ...embedded, url: await embedded.serve(0) };
+}

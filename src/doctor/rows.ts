@@ -1,0 +1,126 @@
+/** Checks of the rows themselves; the deep ones read whole tables. */
+import { type SQL, getTableName, sql } from "drizzle-orm";
+import { rows } from "../database.ts";
+import * as schema from "../schema/index.ts";
+import { type Check, checkOf, count, error, info, ours, warning } from "./check.ts";
+
+export const platform = checkOf<{ counts: string[] }>(
+  "platform rows",
+  () => sql`select array(
+    select name || ' ' || least(rows, 10000) || case when rows > 10000 then ' or more' else '' end
+    from (${eachTable(
+      (table) => sql`select ${table}::text as name, (select count(*) from (
+      select from ${sql.identifier(table)} where organization_id is null limit 10001) as capped) as rows`,
+    )}) as counted
+    where rows > 0 order by rows desc, name) as counts`,
+  ({ counts }) =>
+    counts.length === 0
+      ? []
+      : [
+          info(
+            `rows of no organization, which no tenant sees: ${counts.join(", ")}`,
+            "Nothing, if they are the platform's. A backend that inserts names the organization: withServiceRole has none of its own.",
+          ),
+        ],
+  { owner: true },
+);
+
+/** One query over every table that has an organization. */
+function eachTable(query: (table: string) => SQL): SQL {
+  const tenant = Object.values(schema).filter((table) => "organizationId" in table);
+  return sql.join(
+    tenant.map((table) => query(getTableName(table))),
+    sql` union all `,
+  );
+}
+
+type CrossedRow = { reference: string; crossed: number; half: number; query: string };
+
+/** Every reference between two tables that have an organization, and the two parents of a table that has none. */
+export const crossed: Check = {
+  name: "tenancy",
+  deep: true,
+  owner: true,
+  run: async (db) => {
+    const found = await db.execute(sql`
+      with tenant as (
+        select ours.oid, name, exists (select from pg_attribute where attrelid = ours.oid and attname = 'organization_id') as owned
+        from ${ours} as ours
+      ), reference as (
+        select c.conname, child.name as child, parent.name as parent, child.owned, quote_ident(a.attname) as key,
+          row_number() over (partition by child.oid order by c.conname) as place
+        from pg_constraint as c join tenant as child on child.oid = c.conrelid join tenant as parent on parent.oid = c.confrelid
+        join pg_attribute as a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
+        where c.contype = 'f' and cardinality(c.conkey) = 1 and parent.owned
+      )
+      select conname::text as name, format('from %s as child join %s as parent on parent.id = child.%s', child, parent, key) as source,
+        'child.organization_id' as own
+      from reference where owned
+      union all
+      select a.conname::text || ' and ' || b.conname,
+        format('from %s as child join %s as parent on parent.id = child.%s join %s as other on other.id = child.%s', a.child, a.parent, a.key, b.parent, b.key),
+        'other.organization_id'
+      from reference as a join reference as b on b.child = a.child and b.place > a.place where not a.owned
+      order by 1`);
+    const links = rows<{ name: string; source: string; own: string }>(found);
+    const counts = links.map(
+      ({ name, source, own }) => sql`
+        select ${name}::text as reference,
+          count(*) filter (where ${sql.raw(own)} <> parent.organization_id)::int as crossed,
+          count(*) filter (where (${sql.raw(own)} is null) <> (parent.organization_id is null))::int as half,
+          ${`SELECT child.* ${source} WHERE ${own} IS DISTINCT FROM parent.organization_id;`}::text as query
+        ${sql.raw(source)} where ${sql.raw(own)} is distinct from parent.organization_id`,
+    );
+    return rows<CrossedRow>(await db.execute(sql.join(counts, sql` union all `))).flatMap(
+      ({ reference, crossed: across, half, query }) => [
+        ...(across > 0
+          ? [
+              error(
+                `rows that refer to another organization's, by ${reference}: ${count(across)}`,
+                query,
+              ),
+            ]
+          : []),
+        ...(half > 0
+          ? [
+              warning(
+                `rows between the platform and an organization, by ${reference}: ${count(half)}`,
+                query,
+              ),
+            ]
+          : []),
+      ],
+    );
+  },
+};
+
+/** A sum that no longer fits is stored as the largest INTEGER. */
+export const counters: Check = {
+  name: "overflow",
+  deep: true,
+  owner: true,
+  run: async (db) => {
+    const found = await db.execute(sql`
+      select name as table, array_agg(quote_ident(attname) order by attnum) as columns
+      from ${ours} as ours join pg_attribute as a on a.attrelid = ours.oid
+      where atttypid = 'int4'::regtype and attnum > 0 and not attisdropped group by name order by name`);
+    const tables = rows<{ table: string; columns: string[] }>(found);
+    const full = tables.map(({ table, columns }) => {
+      const condition = columns.map((column) => `${column} = 2147483647`).join(" OR ");
+      return sql`select count(*)::int as full, ${table}::text as table,
+        ${`SELECT * FROM ${table} WHERE ${condition};`}::text as query
+        from ${sql.raw(table)} where ${sql.raw(condition)}`;
+    });
+    const counted = await db.execute(sql.join(full, sql` union all `));
+    return rows<{ full: number; table: string; query: string }>(counted).flatMap((row) =>
+      row.full > 0
+        ? [
+            warning(
+              `rows of ${row.table} that hold the largest INTEGER, so that the true value may be larger: ${count(row.full)}`,
+              row.query,
+            ),
+          ]
+        : [],
+    );
+  },
+};

@@ -1,0 +1,331 @@
+/** Recording executions: many log rows, and their embeddings, at nearly the speed of COPY. */
+import { type SQL, type TablesRelationalConfig, is, sql } from "drizzle-orm";
+import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { PostgresJsSession } from "drizzle-orm/postgres-js";
+import {
+  Batch,
+  CHUNK,
+  COLUMNS,
+  FIELDS,
+  ID,
+  type NewExecution,
+  SMALL,
+  TIMESTAMP,
+  bitOf,
+} from "./batch.ts";
+import { type Cell, copyIn, copyType } from "./copy.ts";
+import { rows } from "./database.ts";
+import { databaseError } from "./errors.ts";
+
+export type { NewExecution };
+
+/** What became of the entries. */
+export interface Recorded {
+  /** Entries that are new rows now. */
+  inserted: number;
+  /** Entries whose id was taken by a row that holds what they say. */
+  repeated: number;
+  /** Ids of entries whose id was taken by a row that holds something else. That row was left as it is. */
+  conflicting: string[];
+}
+
+/** How to record a stream. */
+export interface RecordOptions {
+  /** Told after each chunk how many entries are recorded so far, repeated ones included. */
+  readonly onProgress?: (entries: number) => void;
+}
+
+/**
+ * Inserts executions: rows of `agent_execution_logs`, all columns, and of `execution_embeddings`, one a log.
+ * `tx` is the transaction of `withOrganization` or `withServiceRole`. What an entry leaves out is as the
+ * database's defaults have it; under `withServiceRole` the organization is the agent's. An entry with a
+ * `timestamp` and no `id` is given a key of that time.
+ *
+ * Up to 1,000 entries are one statement, and one more for embeddings. More go by COPY, where the driver is
+ * postgres.js and the role may make temporary tables.
+ *
+ * Recording the same ids again adds nothing, neither rows nor embeddings; the result says how many were
+ * there. Of an entry whose id exists only the columns it gives are compared, not its embeddings.
+ *
+ * @throws {z.ZodError} for a bad entry, a reference to a row that the caller does not see, or an id of a row
+ * that the caller does not see: `path` is the entry's index and the column; nothing is written, and the
+ * transaction goes on
+ * @throws {Error} when PostgreSQL refuses otherwise, with its error as `cause`: of up to 1,000 entries, the
+ * transaction is over; of more, nothing is written and it goes on
+ */
+export async function recordExecutions<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+>(tx: PgTransaction<HKT, S, R>, entries: readonly NewExecution[]): Promise<Recorded> {
+  return inTurn(tx._.session, () =>
+    entries.length > SMALL
+      ? tx.transaction((inner) => new Recorder(inner).recordAll(entries, CHUNK))
+      : new Recorder(tx).recordAll(entries, SMALL),
+  );
+}
+
+/**
+ * As {@link recordExecutions}, of any number of entries in bounded memory: takes up to 5,000 at a time, or
+ * fewer of large ones, and those of the next chunk while PostgreSQL has the last.
+ *
+ * When it throws, the chunk of that entry is not written, the chunks before it are: they stay if the caller
+ * catches, and commits. The source is closed. Indexes count from 0 over the whole stream.
+ */
+export async function recordExecutionStream<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+>(
+  tx: PgTransaction<HKT, S, R>,
+  entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
+  options: RecordOptions = {},
+): Promise<Recorded> {
+  return inTurn(tx._.session, () => new Recorder(tx, options).recordAll(entries, CHUNK));
+}
+
+const turns = new WeakMap<object, Promise<unknown>>();
+
+/** Calls in one transaction wait for each other: they share its temporary table. */
+function inTurn<T>(session: object, work: () => Promise<T>): Promise<T> {
+  const turn = (turns.get(session) ?? Promise.resolve()).then(work);
+  turns.set(
+    session,
+    turn.catch(() => {}),
+  );
+  return turn;
+}
+
+// ── The statements. Names are the schema's own; values are in `incoming`. ──
+
+/** What a column holds where the entry leaves it out; elsewhere NULL. */
+const DEFAULTS: Readonly<Record<string, string>> = {
+  id: "case when r.timestamp is null then meta_agent.uuidv7() else meta_agent.uuidv7_at(r.timestamp) end",
+  timestamp: "now()",
+  status: "'success'",
+  metadata: "'{}'",
+};
+
+function valueOf({ key, type }: { key: string; type: string }): string {
+  const value = `r."${key}"::${type}`;
+  if (key === "organizationId") {
+    return `case when r.given & ${bitOf(key)} <> 0 then ${value} else coalesce(
+      (select meta_agent.current_organization_id()),
+      (select a.organization_id from public.agent_registry as a where a.id = r."agentId")) end`;
+  }
+  return key in DEFAULTS ? `coalesce(${value}, ${DEFAULTS[key]})` : value;
+}
+
+const FIELD_LIST = FIELDS.map(({ key, type }) => `"${key}" ${copyType(type)}`).join(", ");
+const TABLE = `pg_temp.meta_agent_incoming_executions`;
+
+const fromJson = (json: string): SQL =>
+  sql`with incoming as materialized
+    (select * from json_to_recordset(${json}::text::json) as r(${sql.raw(FIELD_LIST)}))`;
+/** The limit is for the planner, which expects more rows than there are and would compile the statement. */
+const fromTable = sql.raw(
+  `with incoming as not materialized (select * from ${TABLE} limit ${CHUNK})`,
+);
+
+const dangling = (key: string, parent: string) => `
+  select r.n, '${key}' as key from (select "${key}" as id, min(n) as n from incoming group by 1) as r
+  where r.id is not null and not exists (select from public.${parent} as p where p.id = r.id)`;
+
+/** Inserts nothing where a reference leads nowhere, and says which. */
+const INSERT = sql.raw(`,
+  dangling as (${dangling("agentId", "agent_registry")} union all ${dangling("promptVersionId", "agent_prompts")}),
+  new as (
+    insert into public.agent_execution_logs (${COLUMNS.map(({ name }) => name).join(", ")})
+    select ${COLUMNS.map(valueOf).join(", ")} from incoming as r
+    where not exists (select from dangling)
+    on conflict (id) do nothing
+    returning id
+  )
+  select count(*)::int as inserted, (select string_agg(n || ' ' || key, ',' order by n) from dangling) as dangling,
+    case when count(*) < (select count(*) from incoming) then string_agg(id::text, ',') end as ids
+  from new`);
+
+/** Of the ids that exist: whose row the caller does not see, and whose holds something else. */
+const REVIEW = sql.raw(`
+  select r.n, r.id::text as id, l.id is null as hidden from incoming as r
+  left join lateral (select * from public.agent_execution_logs as l where l.id = r.id limit 1) as l on true
+  where r.id is not null and (l.id is null or ${COLUMNS.map(
+    ({ key, name, type, bit }) =>
+      `r.given & ${bit} <> 0 and r."${key}"::${type} is distinct from l.${name}`,
+  ).join(" or ")})
+  order by r.n`);
+
+/** What is needed of a transaction. */
+interface Executor {
+  readonly _: { readonly session: object };
+  execute(query: SQL): PromiseLike<unknown>;
+}
+
+/** Sends batches, the next while PostgreSQL has the last. */
+class Recorder {
+  readonly #report: Recorded = { inserted: 0, repeated: 0, conflicting: [] };
+  #settled: Promise<void> = Promise.resolve();
+  /** Whether COPY is possible, and into a table that is there; unknown until it is needed. */
+  #copy: Possibilities | undefined;
+  readonly tx: Executor;
+  readonly options: RecordOptions;
+
+  constructor(tx: Executor, options: RecordOptions = {}) {
+    this.tx = tx;
+    this.options = options;
+  }
+
+  async recordAll(
+    entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
+    limit: number,
+  ): Promise<Recorded> {
+    let batch = new Batch(0);
+    try {
+      for await (const entry of entries) {
+        batch.add(entry);
+        if (!batch.isFull(limit)) continue;
+        await this.#send(batch);
+        batch = new Batch(batch.first + batch.rows.length);
+      }
+      if (batch.rows.length > 0) await this.#send(batch);
+    } finally {
+      await this.#settled;
+    }
+    return this.#report;
+  }
+
+  async #send(batch: Batch): Promise<void> {
+    await this.#giveIds(batch);
+    const incoming = (await this.#copied(batch)) ?? fromJson(batch.json());
+    await this.#settled;
+    this.#settled = naming(batch, () => this.#settle(batch, incoming));
+    // Whoever awaits it next is told.
+    this.#settled.catch(() => {});
+  }
+
+  /** Embeddings name their log, so its id cannot wait for the insert. */
+  async #giveIds({ rows: logs, embeddings: vectors }: Batch): Promise<void> {
+    const nameless = logs.filter((cells, n) => cells[ID] === null && vectors.has(n));
+    if (nameless.length === 0) return;
+    const instants = JSON.stringify(nameless.map((cells) => cells[TIMESTAMP]));
+    const made = await this.tx.execute(sql`
+      select ${sql.raw(DEFAULTS["id"] ?? "")} as id
+      from (select at::timestamptz as timestamp, n
+        from json_array_elements_text(${instants}::text::json) with ordinality as t(at, n)) as r order by n`);
+    for (const [n, { id }] of rows<{ id: string }>(made).entries()) nameless[n]?.splice(ID, 1, id);
+  }
+
+  /** Copies a large chunk into the temporary table, where that is possible. */
+  async #copied(batch: Batch): Promise<SQL | undefined> {
+    const { session } = this.tx._;
+    if (!batch.isLarge || !is(session, PostgresJsSession)) return undefined;
+    this.#copy ??= await this.#possibilities();
+    if (!this.#copy.may) return undefined;
+    const copy = batch.copyRows();
+    await this.#settled;
+    const emptied = this.#copy.made
+      ? `truncate ${TABLE}`
+      : `create temporary table ${TABLE} (${FIELD_LIST}) on commit drop`;
+    this.#copy.made = true;
+    const statement = `${emptied}; copy ${TABLE} from stdin (format binary)`;
+    await naming(batch, () => copyIn(session, { statement, rows: copy }));
+    return fromTable;
+  }
+
+  async #possibilities(): Promise<Possibilities> {
+    const asked = await this.tx.execute(sql`
+      select has_database_privilege(current_database(), 'TEMP') as may, to_regclass(${TABLE}) is not null as made`);
+    return rows<Possibilities>(asked)[0] ?? { may: false, made: false };
+  }
+
+  async #settle(batch: Batch, incoming: SQL): Promise<void> {
+    const count = batch.rows.length;
+    const [result] = rows<Inserted>(await this.tx.execute(sql`${incoming}${INSERT}`));
+    if (!result) throw new TypeError("an aggregate answers one row");
+    if (result.dangling) {
+      throw batch.refusal(placesOf(result.dangling), "no row that the caller sees has this id");
+    }
+    const allNew = result.inserted === count;
+    const differing = allNew ? [] : await this.#review(batch, incoming, result);
+    if (batch.embeddings.size > 0) await this.#embed(batch, { differing, allNew });
+    this.#report.inserted += result.inserted;
+    this.#report.repeated += count - result.inserted - differing.length;
+    this.#report.conflicting.push(...differing.map(({ id }) => id));
+    this.options.onProgress?.(batch.first + count);
+  }
+
+  /** Answers the entries whose id is taken by a row that holds something else. */
+  async #review(batch: Batch, incoming: SQL, { ids }: Inserted): Promise<Differing[]> {
+    const found = rows<Differing>(await this.tx.execute(sql`${incoming}${REVIEW}`));
+    const hidden = found.filter((row) => row.hidden).map(({ n }) => ({ n, key: "id" }));
+    if (hidden.length === 0) return found;
+    await this.tx.execute(
+      sql`delete from public.agent_execution_logs where id = any (string_to_array(${ids ?? ""}, ',')::uuid[])`,
+    );
+    throw batch.refusal(hidden, "taken: a row with this id exists, and the caller does not see it");
+  }
+
+  async #embed(
+    batch: Batch,
+    { differing, allNew }: { differing: Differing[]; allNew: boolean },
+  ): Promise<void> {
+    const conflicting = new Set(differing.map(({ n }) => n));
+    const ofLog = new Map<Cell | undefined, string>();
+    for (const [n, json] of batch.embeddings) {
+      const id = batch.rows[n]?.[ID];
+      if (!conflicting.has(n) && !ofLog.has(id)) ofLog.set(id, json);
+    }
+    if (!allNew) {
+      // Two callers that add embeddings to a log that is there take turns.
+      const logs = [...ofLog.keys()].join(",");
+      await this.tx.execute(sql`select id from public.agent_execution_logs
+        where id = any (string_to_array(${logs}, ',')::uuid[]) order by id for no key update`);
+    }
+    const json = [...ofLog].map(
+      ([id, vectors]) => `{"execution_log_id":"${String(id)}",${vectors}`,
+    );
+    await this.tx.execute(sql`
+      insert into public.execution_embeddings
+        (execution_log_id, organization_id, input_embedding, output_embedding, error_embedding)
+      select l.id, l.organization_id, e.input_embedding, e.output_embedding, e.error_embedding
+      from json_populate_recordset(null::public.execution_embeddings, ${`[${json.join(",")}]`}::text::json) as e
+      join public.agent_execution_logs as l on l.id = e.execution_log_id
+      where not exists (select from public.execution_embeddings as x where x.execution_log_id = l.id)`);
+  }
+}
+
+interface Possibilities extends Record<string, unknown> {
+  may: boolean;
+  made: boolean;
+}
+
+interface Inserted extends Record<string, unknown> {
+  inserted: number;
+  /** Places and columns, `3 agentId,5 promptVersionId`. */
+  dangling: string | null;
+  /** Ids of the new rows, where not all are new. */
+  ids: string | null;
+}
+
+interface Differing extends Record<string, unknown> {
+  n: number;
+  id: string;
+  hidden: boolean;
+}
+
+const placesOf = (written: string) =>
+  written.split(",").map((place) => {
+    const [n, key = ""] = place.split(" ");
+    return { n: Number(n), key };
+  });
+
+/** An error of PostgreSQL says which entries it was about. */
+async function naming<T>({ first, rows: { length } }: Batch, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    const refusal = databaseError(cause);
+    if (!refusal) throw cause;
+    throw new Error(`entries ${first} to ${first + length - 1}: ${refusal.message}`, { cause });
+  }
+}

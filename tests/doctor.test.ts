@@ -1,0 +1,441 @@
+import { TransactionRollbackError, getTableName, sql } from "drizzle-orm";
+import { expect, test } from "vitest";
+import { type Database, type Transaction, rows } from "../src/database.ts";
+import { loadDemo } from "../src/demo.ts";
+import { type Diagnosis, type DoctorOptions, doctor } from "../src/doctor.ts";
+import { rebuildEmbeddingIndexes } from "../src/embedding-indexes.ts";
+import { type TestDatabase, engine, openEmpty, suite } from "./engine.ts";
+import { oneOfEach } from "./rows.ts";
+
+const [OURS, THEIRS] = [
+  "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10",
+  "c93b8f0e-2a47-4a7e-8a2b-64d1f4f0a111",
+];
+
+/** Runs `work` in a transaction that is rolled back. */
+async function undone(
+  { db }: TestDatabase,
+  work: (tx: Transaction) => Promise<void>,
+): Promise<void> {
+  const rolledBack = db.transaction(async (tx) => {
+    await work(tx);
+    tx.rollback();
+  });
+  await expect(rolledBack).rejects.toThrow(TransactionRollbackError);
+}
+
+const run = async (tx: Transaction | Database, statements: readonly string[]) => {
+  for (const statement of statements) await tx.execute(sql.raw(statement));
+};
+
+/** What doctor says; of the logins of a server, which other tests make too, only of this file's. */
+async function examine(db: Database | Transaction, options?: DoctorOptions): Promise<Diagnosis[]> {
+  const found = await doctor(db, options);
+  return found.filter(({ check, message }) => check !== "logins" || message.includes("doctor"));
+}
+
+/** What is above info, as one line each. */
+const grave = (found: readonly Diagnosis[]) =>
+  found
+    .filter(({ level }) => level !== "info")
+    .map(({ level, check, message }) => `${level} ${check}: ${message}`);
+
+/** The statements of a next step, as a transaction takes them. */
+const statementsOf = ({ next }: Diagnosis): string[] =>
+  next.endsWith(";") ? next.replaceAll(" CONCURRENTLY", "").split(/(?<=;) /) : [];
+
+const VECTOR = `('[1' || repeat(',0', 1535) || ']')::vector`;
+const agents = (organization: string) =>
+  `insert into agent_registry (agent_name, display_name, category, organization_id)
+   values ('a', 'A', 'sales', ${organization})`;
+const embedded = (count: number) => [
+  agents("null").replace("'a'", "gen_random_uuid()::text"),
+  `insert into agent_execution_logs (agent_id, execution_id, action_type)
+   select id, gen_random_uuid(), 'reply' from agent_registry, generate_series(1, ${count})`,
+  `insert into execution_embeddings (execution_log_id, input_embedding, error_embedding)
+   select id, ${VECTOR}, case when random() < 0.01 then ${VECTOR} end from agent_execution_logs`,
+  "analyze",
+];
+
+/** What is wrong, what is done for that, and what is said. */
+const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?: DoctorOptions][] =
+  [
+    [
+      "a login that is a superuser",
+      ["create role doctor_app login noinherit superuser in role authenticated"],
+      [/^error logins: the login doctor_app is a superuser/],
+    ],
+    [
+      "a login with BYPASSRLS",
+      ["create role doctor_app login noinherit bypassrls in role authenticated"],
+      [/^error logins: the login doctor_app has BYPASSRLS/],
+    ],
+    [
+      "a login of another name that inherits service_role",
+      ['create role "doctor jobs" login inherit in role service_role'],
+      [/^error logins: the login "doctor jobs" inherits service_role/],
+    ],
+    [
+      "a login that inherits authenticated through a group",
+      [
+        "create role doctor_staff in role authenticated",
+        "create role doctor_reporter login inherit in role doctor_staff",
+      ],
+      [/^warning logins: the login doctor_reporter inherits authenticated/],
+    ],
+    [
+      "a login that may act as both",
+      ["create role doctor_app login noinherit in role authenticated, service_role"],
+      [/^warning logins: the login doctor_app may act as authenticated and as service_role/],
+    ],
+    [
+      "a login that may become the owner of the tables",
+      [
+        "create role doctor_holder",
+        "alter table agent_slas owner to doctor_holder",
+        "create role doctor_app login noinherit in role authenticated, doctor_holder",
+      ],
+      [/^error logins: the login doctor_app is a member of doctor_holder, who owns the tables/],
+    ],
+    [
+      "a login that owns a table of ours",
+      [
+        "create role doctor_app login noinherit in role authenticated",
+        "alter table agent_slas owner to doctor_app",
+      ],
+      [/^error logins: the login doctor_app owns the tables/],
+    ],
+    [
+      "a login that owns something else",
+      [
+        "create role doctor_app login noinherit in role authenticated",
+        "create schema theirs authorization doctor_app",
+      ],
+      [/^warning logins: the login doctor_app owns objects/],
+    ],
+    [
+      "a login with CREATEROLE",
+      ["create role doctor_app login noinherit createrole in role authenticated"],
+      [/^warning logins: the login doctor_app has CREATEROLE/],
+    ],
+    [
+      "tenants who are service_role",
+      ["grant service_role to authenticated"],
+      [/^error roles: the role authenticated is a member of service_role/],
+    ],
+    [
+      "tenants with a right more than theirs",
+      ["create role doctor_staff", "grant doctor_staff to anon"],
+      [/^warning roles: the role anon is a member of doctor_staff/],
+    ],
+    [
+      "a role of ours with an attribute",
+      ["alter role authenticated bypassrls login"],
+      [
+        /^error roles: the role authenticated has BYPASSRLS/,
+        /^warning roles: the role authenticated may log in/,
+      ],
+    ],
+    [
+      "a reference without an index, of the user's own table",
+      [
+        "create table notes (agent_id uuid references agent_registry, sla_id uuid references agent_slas)",
+        "create index on notes (sla_id) where sla_id is not null",
+      ],
+      [/^warning references: the reference notes_agent_id_fkey of notes has no index/],
+    ],
+    [
+      "a reference of two columns whose index begins with another",
+      [
+        "alter table agent_slas add unique (id, organization_id)",
+        `create table notes (day date, sla_id uuid, organization_id uuid,
+         foreign key (sla_id, organization_id) references agent_slas (id, organization_id))`,
+        "create index on notes (day, sla_id, organization_id)",
+      ],
+      [/^warning references: the reference notes_sla_id_organization_id_fkey of notes/],
+    ],
+    [
+      "counters that are full",
+      [
+        agents("null"),
+        "insert into agent_performance_metrics (agent_id, date, total_tokens_input) select id, '2026-01-01', 2147483647 from agent_registry",
+      ],
+      [/^warning overflow: rows of agent_performance_metrics that hold the largest INTEGER.+: 1$/],
+      { deep: true },
+    ],
+  ];
+
+/** Above info, and besides what the damage is as a difference from the migrations. */
+const besides = async (tx: Transaction, options?: DoctorOptions) =>
+  (await examine(tx, options)).filter(({ level, check }) => level !== "info" && check !== "schema");
+
+suite("doctor", (database) => {
+  test("the demo fleet is healthy", async () => {
+    await undone(database, async (tx) => {
+      expect(grave(await examine(tx, { deep: true }))).toEqual([]);
+    });
+  });
+
+  test.each(CONDITIONS)(
+    "%s is found, and its next step mends it",
+    async (_, damage, said, options) => {
+      await undone(database, async (tx) => {
+        await run(tx, damage);
+        const found = await besides(tx, options);
+        expect(grave(found)).toEqual(said.map((pattern) => expect.stringMatching(pattern)));
+        await run(tx, found.flatMap(statementsOf));
+        const left = grave(await besides(tx, options));
+        expect(left).toEqual(options?.deep ? grave(found) : []);
+      });
+    },
+  );
+
+  test("a difference from the migrations is found, an error where isolation depends on it", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        'drop policy "Users see own org SLAs" on agent_slas',
+        "drop index idx_agent_slas_agent_id",
+        "alter table agent_slas add column note text",
+        "drop table model_routing_rules",
+      ]);
+      const found = grave(await examine(tx)).map((line) => line.split(". ")[0]);
+      expect(found).toEqual([
+        "error schema: table model_routing_rules is missing",
+        "warning schema: column agent_slas.note is not of the migrations",
+        "warning schema: index idx_agent_slas_agent_id on agent_slas is missing",
+        'error schema: policy "Users see own org SLAs" on agent_slas is missing',
+      ]);
+    });
+  });
+
+  test("ids that run out are found", async () => {
+    const old = (share: number) =>
+      `((txid_current() - ${share * 2 ** 31} + 2 ^ 33) :: bigint % (2 ^ 32) :: bigint) :: text :: xid`;
+    await undone(database, async (tx) => {
+      await run(tx, [
+        "set local allow_system_table_mods = on",
+        `update pg_class set relfrozenxid = ${old(0.6)} where oid = 'agent_slas'::regclass`,
+        `update pg_class set relfrozenxid = ${old(0.8)} where oid = 'agent_registry'::regclass`,
+      ]);
+      expect(grave(await examine(tx)).toSorted()).toEqual([
+        expect.stringMatching(/^error overflow: the transaction ids of agent_registry: 80 %/),
+        expect.stringMatching(/^warning overflow: the transaction ids of agent_slas: 60 %/),
+      ]);
+    });
+  });
+
+  test("rows of no organization are counted, a table each", async () => {
+    await undone(database, async (tx) => {
+      const before = await examine(tx);
+      await run(tx, [agents("null"), agents(`'${OURS}'`).replace("'a'", "'b'")]);
+      const found = await examine(tx);
+      expect(found.filter(({ check }) => check === "platform rows")).toEqual([
+        expect.objectContaining({
+          level: "info",
+          message: "rows of no organization, which no tenant sees: agent_registry 1",
+        }),
+      ]);
+      expect(found).toHaveLength(before.length + 1);
+    });
+  });
+
+  test("a crossed reference is found, whichever of them it is", async () => {
+    const names = await database.query<{ name: string; child: string; parent: string }>(
+      `select conname::text as name, conrelid::regclass::text as child, confrelid::regclass::text as parent
+       from pg_constraint where contype = 'f' and connamespace = 'public'::regnamespace`,
+    );
+    // A use of a component has no organization: its two references are one finding.
+    const crossing = names.filter(({ child }) => child !== "prompt_library_usage");
+    expect(crossing).toHaveLength(names.length - 2);
+    await undone(database, async (tx) => {
+      await insertEach(tx, OURS);
+      expect(grave(await examine(tx, { deep: true }))).toEqual([]);
+    });
+    const told = new Set<string>();
+    for (const parent of new Set(names.map((name) => name.parent))) {
+      await undone(database, async (tx) => {
+        await insertEach(tx, OURS);
+        await run(tx, [`update ${parent} set organization_id = '${THEIRS}'`]);
+        const found = (await examine(tx, { deep: true })).filter(
+          ({ check }) => check === "tenancy",
+        );
+        expect(found.map(({ level }) => level)).toEqual(found.map(() => "error"));
+        for (const { message, next } of found) {
+          const [, name = ""] = /by (.+): \d+$/.exec(message) ?? [];
+          told.add(name);
+          expect(rows(await tx.execute(sql.raw(next))).length, name).toBeGreaterThan(0);
+        }
+        const expected = names.filter(
+          (name) =>
+            (name.parent === parent) !== (name.child === parent) &&
+            name.child !== "prompt_library_usage",
+        );
+        const single = [...found.map(({ message }) => message.replace(/^.* by |: \d+$/g, ""))];
+        expect(single.filter((name) => !name.includes(" and ")).toSorted()).toEqual(
+          expected.map(({ name }) => name).toSorted(),
+        );
+      });
+    }
+    const self = crossing.filter(({ child, parent }) => child === parent).map(({ name }) => name);
+    expect(self).toHaveLength(2);
+    await undone(database, async (tx) => {
+      await insertEach(tx, OURS);
+      await run(tx, [
+        `update agent_prompts set parent_version_id = (select id from agent_prompts o where o.id <> agent_prompts.id limit 1)`,
+        `update agent_prompts set organization_id = '${THEIRS}' where id = (select min(id::text)::uuid from agent_prompts)`,
+        `insert into learning_log select (jsonb_populate_record(l, jsonb_build_object('id', gen_random_uuid(),
+          'superseded_by', l.id, 'organization_id', '${THEIRS}'))).* from learning_log l`,
+      ]);
+      const found = (await examine(tx, { deep: true })).map(({ message }) => message);
+      for (const name of self) {
+        expect(found.some((message) => message.includes(`by ${name}:`))).toBe(true);
+        told.add(name);
+      }
+    });
+    expect([...told].toSorted()).toEqual(
+      [
+        ...crossing.map(({ name }) => name),
+        "prompt_library_usage_library_component_id_fkey and prompt_library_usage_prompt_id_fkey",
+      ].toSorted(),
+    );
+  });
+
+  test("a row of the platform under an organization's is a warning", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        agents(`'${OURS}'`),
+        "insert into agent_slas (agent_id) select id from agent_registry",
+      ]);
+      expect(grave(await examine(tx, { deep: true }))).toEqual([
+        "warning tenancy: rows between the platform and an organization, by agent_slas_agent_id_fkey: 1",
+      ]);
+    });
+  });
+
+  test.each(["doctor_app", "doctor_stranger"])(
+    "%s, a login without rights, gets answers and no errors",
+    async (login) => {
+      await undone(database, async (tx) => {
+        await run(tx, [
+          "create role doctor_app login noinherit in role authenticated",
+          "create role doctor_stranger login",
+          `set local role ${login}`,
+        ]);
+        const found = await examine(tx, { deep: true });
+        expect(grave(found)).toEqual(
+          login === "doctor_stranger"
+            ? [
+                "warning logins: the login doctor_stranger may act neither as authenticated nor as service_role",
+              ]
+            : [],
+        );
+        const unseen = found.filter(({ message }) => message.startsWith("not checked: needs"));
+        expect(unseen.map(({ check }) => check)).toEqual(
+          expect.arrayContaining(["statistics", "embeddings", "tenancy", "overflow"]),
+        );
+      });
+    },
+  );
+
+  // On a server other tests make and drop this login.
+  if (engine === "embedded") {
+    test("the login that `roles --apply` makes is examined without a membership too", async () => {
+      await undone(database, async (tx) => {
+        await run(tx, ["create role meta_agent_app login"]);
+        const found = await doctor(tx);
+        expect(grave(found)).toEqual([
+          expect.stringMatching(/^warning logins: the login meta_agent_app may act neither/),
+        ]);
+        await run(tx, found.flatMap(statementsOf));
+        expect(grave(await doctor(tx))).toEqual([]);
+      });
+    });
+
+    test("what needs a server of its own is left out", async () => {
+      expect(await doctor(database.db, { longTransaction: 0 })).toEqual([]);
+    });
+  }
+});
+
+// What ANALYZE writes into pg_class stays there after a rollback: a database of their own.
+suite("doctor, of a database that nobody analyzed", (database) => {
+  test("tables and extended statistics without data are found, until they are analyzed", async () => {
+    await run(database.db, [
+      agents("null"),
+      "insert into agent_slas (agent_id) select id from agent_registry, generate_series(1, 1000)",
+      "alter table agent_slas set (autovacuum_enabled = off)",
+      "alter table agent_execution_logs set (autovacuum_enabled = off)",
+      "analyze agent_slas",
+      "create statistics public.slas_stat on agent_id, measurement_window from agent_slas",
+      "insert into agent_execution_logs (agent_id, execution_id, action_type) select id, id, 'x' from agent_registry, generate_series(1, 1000)",
+    ]);
+    const found = (await examine(database.db)).filter(({ check }) => check === "statistics");
+    expect(grave(found)).toEqual([
+      expect.stringMatching(/the table agent_execution_logs was never analyzed/),
+      expect.stringMatching(/the statistics slas_stat of agent_slas are empty/),
+    ]);
+    await run(database.db, found.flatMap(statementsOf));
+    const left = (await examine(database.db)).filter(({ check }) => check === "statistics");
+    expect(left).toEqual([]);
+  });
+});
+
+suite("doctor, of a database with embeddings", (database) => {
+  test("an index that was not built over its rows, or has lists that do not fit, is found until it is rebuilt", async () => {
+    const found = async () =>
+      (await doctor(database.db)).filter(({ check }) => check === "embeddings");
+    await run(database.db, embedded(10_000));
+    expect(grave(await found())).toEqual([
+      "warning embeddings: the index idx_input_embedding was never built over its rows, now 10000: every search is exact",
+    ]);
+    await rebuildEmbeddingIndexes(database.db);
+    expect(await found()).toEqual([]);
+    await run(database.db, ["alter index idx_input_embedding set (lists = 1000)"]);
+    expect(await found()).toMatchObject([
+      {
+        message: "the index idx_input_embedding has 1000 lists for 10,000 rows, 100 would fit",
+        next: "meta-agent-db rebuild --force",
+      },
+    ]);
+    await rebuildEmbeddingIndexes(database.db, { force: true });
+    expect(await found()).toEqual([]);
+  });
+});
+
+suite("doctor, of a database that is filled", (database) => {
+  test("the demo fleet is healthy", async () => {
+    await loadDemo(database.db);
+    expect(grave(await examine(database.db, { deep: true }))).toEqual([]);
+  });
+});
+
+suite(
+  "doctor, of a database without the tables",
+  (database) => {
+    test("says what is missing and looks no further", async () => {
+      expect(await examine(database.db)).toEqual([
+        {
+          level: "error",
+          check: "server",
+          message: "pgvector is not installed",
+          next: "CREATE EXTENSION vector;",
+        },
+        {
+          level: "error",
+          check: "server",
+          message: "the database is not migrated",
+          next: "meta-agent-db migrate",
+        },
+      ]);
+    });
+  },
+  openEmpty,
+);
+
+async function insertEach(tx: Transaction, organization: string): Promise<void> {
+  for (const { table, values } of oneOfEach()) {
+    const owned =
+      getTableName(table) === "prompt_library_usage" ? {} : { organizationId: organization };
+    await tx.insert(table).values({ ...values, ...owned });
+  }
+}

@@ -1,0 +1,73 @@
+import { spawn } from "node:child_process";
+import { cp, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { openEmbedded } from "../src/embedded.ts";
+import { migrate } from "../src/migrate.ts";
+import { askStudio, cli, environment, finished, printed, start } from "./cli.ts";
+import { engine, suite } from "./engine.ts";
+import { SEED_TABLES } from "./seed.ts";
+
+suite("studio", (database) => {
+  let directory: string;
+  let target: string[];
+  beforeAll(async () => {
+    directory = await mkdtemp(join(tmpdir(), "meta-agent-db-studio-"));
+    target = engine === "container" ? ["--url", database.url] : ["--directory", directory];
+    if (engine === "container") return;
+    const { db, close } = await openEmbedded(directory);
+    await migrate(db);
+    await close();
+  });
+  afterAll(() => rm(directory, { recursive: true }));
+
+  test("serves all 21 tables and their relations until it is told to stop", async () => {
+    const studio = start(["studio", "--port", "0", ...target]);
+    const ended = finished(studio);
+    const page = await printed(studio.stdout, /https:\/\/local\.drizzle\.studio\?port=(\d+)\n/);
+    const port = Number(/\d+/.exec(page)?.[0]);
+    const init = await vi.waitFor(() => askStudio(port, { type: "init" }), 10_000);
+    expect(init).toMatchObject({ dialect: "postgresql", packageName: "postgres" });
+    expect(JSON.stringify(init)).toContain("executionLogs");
+    for (const table of Object.keys(SEED_TABLES)) {
+      const sql = `select count(*)::int as count from "${table}"`;
+      const data = { sql, params: [], method: "all", mode: "object" };
+      const answer = await askStudio(port, { type: "proxy", data });
+      expect(answer, table).toEqual([{ count: expect.any(Number) }]);
+    }
+    studio.kill("SIGINT");
+    expect(await ended).toMatchObject({ code: 0 });
+    await expect(askStudio(port, { type: "init" })).rejects.toThrow("fetch failed");
+  });
+
+  test("a port that is taken is said, and nothing is left open", async () => {
+    const taken = createServer().listen(0, "127.0.0.1");
+    await new Promise((done) => taken.once("listening", done));
+    const address = taken.address();
+    const port = typeof address === "object" ? (address?.port ?? 0) : 0;
+    const outcome = await cli(["studio", "--port", String(port), ...target]);
+    taken.close();
+    expect(outcome).toMatchObject({ code: 1, stdout: "" });
+    expect(outcome.stderr).toContain("Another process listens on this port");
+  });
+
+  test("drizzle-kit that is not installed is said", async () => {
+    const app = join(directory, "app");
+    await cp("src", join(app, "src"), { recursive: true });
+    await cp("package.json", join(app, "package.json"));
+    await mkdir(join(app, "node_modules"));
+    for (const name of await readdir("node_modules")) {
+      if (name === "drizzle-kit" || name.startsWith(".")) continue;
+      await symlink(resolve("node_modules", name), join(app, "node_modules", name));
+    }
+    const words = ["--import", "tsx", "src/cli/main.ts", "studio", ...target];
+    const elsewhere = spawn(process.execPath, words, { cwd: app, env: environment() });
+    expect(await finished(elsewhere)).toEqual({
+      code: 1,
+      stdout: "",
+      stderr: "error studio needs the package drizzle-kit: npm install --save-dev drizzle-kit\n",
+    });
+  });
+});
