@@ -14,7 +14,7 @@ import {
 export interface Delivery {
   readonly entries: readonly (NewExecution & { id: string })[];
   /** Tells the queue that all of it is dealt with. */
-  acknowledge(): Promise<void>;
+  readonly acknowledge: () => Promise<void>;
 }
 
 /**
