@@ -80,7 +80,7 @@ describe.skipIf(inject("server") === "")("diff on a server", () => {
       let ended = 0;
       while (ended === 0) {
         const sessions = await database.query(
-          "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and not granted",
+          "select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and not granted and database = (select oid from pg_database where datname = current_database())",
         );
         ended = sessions.length;
       }
