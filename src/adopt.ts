@@ -5,7 +5,8 @@ import { type Finding, applyRepairs, diff } from "./diff.ts";
 import { explain } from "./errors.ts";
 import { CREATE_JOURNAL, JOURNAL_NAME, readJournal, recordStatement } from "./journal.ts";
 import { lockMigrators } from "./lock.ts";
-import { MigrationError, readMigrations } from "./migrate.ts";
+import { MigrationError } from "./migrate.ts";
+import { MIGRATIONS } from "./migrations.ts";
 import {
   type LiveTypes,
   type Offence,
@@ -18,6 +19,7 @@ import { confinedTransaction } from "./transaction.ts";
 
 export type { Offence } from "./offences.ts";
 
+/** How to take a database over. */
 export interface AdoptOptions {
   /** Only look, in a read-only transaction. Default false. */
   readonly dryRun?: boolean | undefined;
@@ -36,6 +38,7 @@ export interface Gap {
   readonly count: number;
 }
 
+/** What `adopt` found and did. */
 export interface AdoptResult {
   /** False after a dry run, and where rows are in the way; then nothing was changed. */
   readonly adopted: boolean;
@@ -186,8 +189,7 @@ async function platformRows(
 }
 
 async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
-  const migrations = readMigrations();
-  const [foundation] = migrations;
+  const [foundation] = MIGRATIONS;
   if (!foundation) return;
   await tx.execute(sql.raw(CREATE_JOURNAL));
   // Made to run on any database: roles and extension, or a word on what a superuser must run first.
@@ -216,7 +218,7 @@ async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
       ].join("\n"),
     );
   }
-  for (const migration of migrations) {
+  for (const migration of MIGRATIONS) {
     await tx.execute(sql.raw(recordStatement(migration)));
   }
 }

@@ -139,6 +139,7 @@ type Overrides<Settings> = {
   readonly [Name in keyof Settings]?: Settings[Name] | undefined;
 };
 
+/** Where settings are read from. */
 export interface ConfigOptions {
   /** Read instead of `process.env`. */
   readonly env?: Readonly<Record<string, string | undefined>> | undefined;

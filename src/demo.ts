@@ -26,6 +26,7 @@ export interface DemoCounts {
   embeddings: number;
 }
 
+/** What `loadDemo` did. */
 export interface DemoResult extends DemoCounts {
   /** False when the demo was already there. */
   loaded: boolean;

@@ -29,13 +29,17 @@ export async function diff(db: Database): Promise<Finding[]> {
 
 export type { Finding } from "./findings.ts";
 
+/** What `repair` repairs. */
 export interface RepairOptions {
   /** Which findings to repair. Default: the safe ones. */
   readonly only?: (finding: Finding) => boolean;
+  /** Seconds to wait for a migrator and for each lock on a table; 0 to fail at once. Default: without limit. */
+  readonly lockTimeout?: number | undefined;
   /** Told when a migrator is at work, which is waited for. */
   readonly onWait?: ((what: string) => void) | undefined;
 }
 
+/** What `repair` did. */
 export interface RepairResult {
   readonly repaired: readonly Finding[];
   /** What is found afterwards. */
@@ -48,13 +52,15 @@ export class RepairError extends Error {
 }
 
 /**
- * Brings back what `diff` finds, in one transaction under the lock of the migrators.
+ * Brings back what `diff` finds, in one transaction under the lock of the migrators. A missing index is built
+ * in it: writes to that table wait so long.
  * @throws {MigrationError} when migrations are pending, or the journal and the files disagree
  * @throws {RepairError} naming object and statement when the server refuses one; nothing is changed
+ * @throws {LockedError} when another migrator is at work for longer than `lockTimeout`
  */
 export async function repair(db: Database, options: RepairOptions = {}): Promise<RepairResult> {
   const work = async (tx: Transaction) => {
-    await lockMigrators(tx, options);
+    await lockMigrators(tx, { timeout: options.lockTimeout, onWait: options.onWait });
     const pending = await pendingMigrations(tx);
     if (pending.length > 0) {
       throw new MigrationError(

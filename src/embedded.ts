@@ -8,8 +8,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import { drizzle } from "drizzle-orm/pglite";
-import { type Connection, schema } from "./database.ts";
+import type { Connection } from "./database.ts";
 import { createPglite } from "./pglite.ts";
 
 /** Where the embedded database lives unless another directory is named. */
@@ -36,7 +35,7 @@ export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<Embe
   const root = realpathSync(directory);
   const unlock = lock(root);
   try {
-    const client = await startPglite(root);
+    const { client, db } = await startPglite(root);
     let server: { stop: () => Promise<void> } | undefined;
     const stop = async () => {
       try {
@@ -48,7 +47,7 @@ export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<Embe
     };
     let closing: Promise<void> | undefined;
     return {
-      db: drizzle(client, { schema }),
+      db,
       label: `embedded PostgreSQL in ${directory}`,
       async serve(port) {
         const { PGLiteSocketServer } = await import("@electric-sql/pglite-socket");
@@ -87,9 +86,9 @@ async function startPglite(root: string) {
     });
   }
   writeFileSync(unfinished, "");
-  const client = await createPglite({ dataDir: data });
+  const started = await createPglite({ dataDir: data });
   rmSync(unfinished);
-  return client;
+  return started;
 }
 
 function readOptional(path: string): string | undefined {

@@ -95,6 +95,7 @@ export function problemOf({
     : undefined;
 }
 
+/** Which indexes `rebuildEmbeddingIndexes` rebuilds. */
 export interface RebuildOptions {
   /** Rebuild both, needed or not. */
   readonly force?: boolean;

@@ -15,10 +15,10 @@ export {
   rebuildEmbeddingIndexes,
 } from "./embedding-indexes.ts";
 export * from "./errors.ts";
-export * from "./init.ts";
 export { type LockHolder, LockedError } from "./lock.ts";
 export * from "./health.ts";
 export * from "./migrate.ts";
+export * from "./migrations.ts";
 export * from "./promote.ts";
 export * from "./record.ts";
 export * from "./refusals.ts";

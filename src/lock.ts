@@ -109,6 +109,9 @@ function describe(found: readonly LockHolder[]): string[] {
     ({ pid, application, login, since }) =>
       `  pid ${pid}, ${application || "no application name"}, as ${login ?? "?"}, since ${since?.toISOString() ?? "a time that this login may not see"}`,
   );
-  const [first] = found;
-  return first ? [...lines, `To end it: SELECT pg_terminate_backend(${first.pid});`] : lines;
+  const [one, ...others] = found;
+  // Of several that hold locks on tables some are in nobody's way.
+  return one && others.length === 0
+    ? [...lines, `To end it: SELECT pg_terminate_backend(${one.pid});`]
+    : lines;
 }

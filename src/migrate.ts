@@ -1,14 +1,10 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { sql } from "drizzle-orm";
-import { readMigrationFiles } from "drizzle-orm/migrator";
-import { z } from "zod";
 import { type Database, type Transaction, waitForServer } from "./database.ts";
 import { JOURNAL } from "./drizzle-kit.ts";
 import { databaseError, explain } from "./errors.ts";
 import { CREATE_JOURNAL, type JournalRow, readJournal, recordStatement } from "./journal.ts";
 import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
+import { MIGRATIONS } from "./migrations.ts";
 import { confinedTransaction } from "./transaction.ts";
 
 /** One migration file, as drizzle-kit numbers, hashes and splits it. */
@@ -22,6 +18,7 @@ export interface Migration {
   readonly statements: readonly string[];
 }
 
+/** How to migrate, and what to tell meanwhile. */
 export interface MigrateOptions {
   /** Seconds to wait for a server that is not up yet. Default 0. */
   readonly wait?: number | undefined;
@@ -34,28 +31,13 @@ export interface MigrateOptions {
   /** Called once when there is something to wait for, with what it is. */
   readonly onWait?: (why: string) => void;
   /** Instead of this package's own, for tests. */
-  readonly folder?: string;
+  readonly migrations?: readonly Migration[] | undefined;
 }
 
+/** What `migrate` did. */
 export interface MigrateResult {
   /** Names of the files applied now, in order; empty when there was nothing to do. */
   readonly applied: readonly string[];
-}
-
-const OWN_FOLDER = fileURLToPath(new URL("../drizzle", import.meta.url));
-const journalFile = z.object({ entries: z.array(z.object({ tag: z.string() })) });
-
-/** The migration files in order. */
-export function readMigrations(folder = OWN_FOLDER): Migration[] {
-  const { entries } = journalFile.parse(
-    JSON.parse(readFileSync(join(folder, "meta", "_journal.json"), "utf8")),
-  );
-  return readMigrationFiles({ migrationsFolder: folder }).map((file, index) => ({
-    name: entries[index]?.tag ?? String(index),
-    when: file.folderMillis,
-    hash: file.hash,
-    statements: file.sql,
-  }));
 }
 
 /** What has become of a migration in a database. */
@@ -74,6 +56,7 @@ export interface MigrationRecord {
   readonly appliedBy: string | null;
 }
 
+/** What a database has of the migrations. */
 export interface MigrationStatus {
   /** Every file is applied as it is, and nothing else. */
   readonly upToDate: boolean;
@@ -86,12 +69,12 @@ export interface MigrationStatus {
  */
 export async function migrationStatus(
   db: Database | Transaction,
-  { folder }: Pick<MigrateOptions, "folder"> = {},
+  { migrations = MIGRATIONS }: Pick<MigrateOptions, "migrations"> = {},
 ): Promise<MigrationStatus> {
-  const migrations = compare(readMigrations(folder), await readJournal(db));
+  const records = compare(migrations, await readJournal(db));
   return {
-    upToDate: migrations.every(({ state }) => state === "applied" || state === "out of order"),
-    migrations,
+    upToDate: records.every(({ state }) => state === "applied" || state === "out of order"),
+    migrations: records,
   };
 }
 
@@ -136,9 +119,15 @@ export class MigrationError extends Error {
  */
 export async function migrate(
   db: Database,
-  { wait = 0, lockTimeout, onApply, onApplied, onWait, folder }: MigrateOptions = {},
+  {
+    wait = 0,
+    lockTimeout,
+    onApply,
+    onApplied,
+    onWait,
+    migrations = MIGRATIONS,
+  }: MigrateOptions = {},
 ): Promise<MigrateResult> {
-  const migrations = readMigrations(folder);
   await waitForServer(db, { seconds: wait, onWait });
   // Kept outside of the transaction: when it loses its connection, what it throws is replaced by the driver.
   let at: { migration: Migration; index: number } | undefined;
@@ -177,9 +166,9 @@ export async function migrate(
  */
 export async function pendingMigrations(
   db: Database | Transaction,
-  { folder }: Pick<MigrateOptions, "folder"> = {},
+  { migrations = MIGRATIONS }: Pick<MigrateOptions, "migrations"> = {},
 ): Promise<readonly Migration[]> {
-  return pendingOf(readMigrations(folder), await readJournal(db));
+  return pendingOf(migrations, await readJournal(db));
 }
 
 /** The SQL that `migrate` would run for these files, as a script; empty when there are none. */

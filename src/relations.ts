@@ -24,6 +24,7 @@ import {
   slaCompliance,
 } from "./schema/index.ts";
 
+/** What `agent_registry` relates to. */
 export const agentRegistryRelations = relations(agentRegistry, ({ many, one }) => ({
   prompts: many(agentPrompts),
   executionLogs: many(agentExecutionLogs),
@@ -47,6 +48,7 @@ export const agentRegistryRelations = relations(agentRegistry, ({ many, one }) =
   upstream: many(agentDependencies, { relationName: "downstream" }),
 }));
 
+/** What `agent_prompts` relates to. */
 export const agentPromptsRelations = relations(agentPrompts, ({ many, one }) => ({
   agent: one(agentRegistry, { fields: [agentPrompts.agentId], references: [agentRegistry.id] }),
   parentVersion: one(agentPrompts, {
@@ -67,6 +69,7 @@ export const agentPromptsRelations = relations(agentPrompts, ({ many, one }) => 
   canariesAsCanary: many(canaryDeployments, { relationName: "canaryPrompt" }),
 }));
 
+/** What `agent_execution_logs` relates to. */
 export const agentExecutionLogsRelations = relations(agentExecutionLogs, ({ many, one }) => ({
   agent: one(agentRegistry, {
     fields: [agentExecutionLogs.agentId],
@@ -79,6 +82,7 @@ export const agentExecutionLogsRelations = relations(agentExecutionLogs, ({ many
   embeddings: many(executionEmbeddings),
 }));
 
+/** What `agent_performance_metrics` relates to. */
 export const agentPerformanceMetricsRelations = relations(agentPerformanceMetrics, ({ one }) => ({
   agent: one(agentRegistry, {
     fields: [agentPerformanceMetrics.agentId],
@@ -90,6 +94,7 @@ export const agentPerformanceMetricsRelations = relations(agentPerformanceMetric
   }),
 }));
 
+/** What `agent_health_realtime` relates to. */
 export const agentHealthRealtimeRelations = relations(agentHealthRealtime, ({ one }) => ({
   agent: one(agentRegistry, {
     fields: [agentHealthRealtime.agentId],
@@ -97,6 +102,7 @@ export const agentHealthRealtimeRelations = relations(agentHealthRealtime, ({ on
   }),
 }));
 
+/** What `circuit_breaker_state` relates to. */
 export const circuitBreakerStateRelations = relations(circuitBreakerState, ({ one }) => ({
   agent: one(agentRegistry, {
     fields: [circuitBreakerState.agentId],
@@ -104,6 +110,7 @@ export const circuitBreakerStateRelations = relations(circuitBreakerState, ({ on
   }),
 }));
 
+/** What `evaluation_reports` relates to. */
 export const evaluationReportsRelations = relations(evaluationReports, ({ many, one }) => ({
   agent: one(agentRegistry, {
     fields: [evaluationReports.agentId],
@@ -112,6 +119,7 @@ export const evaluationReportsRelations = relations(evaluationReports, ({ many, 
   improvementProposals: many(improvementProposals),
 }));
 
+/** What `improvement_proposals` relates to. */
 export const improvementProposalsRelations = relations(improvementProposals, ({ many, one }) => ({
   agent: one(agentRegistry, {
     fields: [improvementProposals.agentId],
@@ -129,6 +137,7 @@ export const improvementProposalsRelations = relations(improvementProposals, ({ 
   learnings: many(learningLog),
 }));
 
+/** What `ab_tests` relates to. */
 export const abTestsRelations = relations(abTests, ({ many, one }) => ({
   agent: one(agentRegistry, { fields: [abTests.agentId], references: [agentRegistry.id] }),
   improvementProposal: one(improvementProposals, {
@@ -148,6 +157,7 @@ export const abTestsRelations = relations(abTests, ({ many, one }) => ({
   learnings: many(learningLog),
 }));
 
+/** What `shadow_tests` relates to. */
 export const shadowTestsRelations = relations(shadowTests, ({ one }) => ({
   agent: one(agentRegistry, { fields: [shadowTests.agentId], references: [agentRegistry.id] }),
   productionPrompt: one(agentPrompts, {
@@ -162,6 +172,7 @@ export const shadowTestsRelations = relations(shadowTests, ({ one }) => ({
   }),
 }));
 
+/** What `canary_deployments` relates to. */
 export const canaryDeploymentsRelations = relations(canaryDeployments, ({ one }) => ({
   agent: one(agentRegistry, {
     fields: [canaryDeployments.agentId],
@@ -179,10 +190,12 @@ export const canaryDeploymentsRelations = relations(canaryDeployments, ({ one })
   }),
 }));
 
+/** What `alert_history` relates to. */
 export const alertHistoryRelations = relations(alertHistory, ({ one }) => ({
   agent: one(agentRegistry, { fields: [alertHistory.agentId], references: [agentRegistry.id] }),
 }));
 
+/** What `learning_log` relates to. */
 export const learningLogRelations = relations(learningLog, ({ many, one }) => ({
   agent: one(agentRegistry, { fields: [learningLog.agentId], references: [agentRegistry.id] }),
   relatedProposal: one(improvementProposals, {
@@ -203,10 +216,12 @@ export const learningLogRelations = relations(learningLog, ({ many, one }) => ({
   predecessors: many(learningLog, { relationName: "supersededBy" }),
 }));
 
+/** What `prompt_library` relates to. */
 export const promptLibraryRelations = relations(promptLibrary, ({ many }) => ({
   uses: many(promptLibraryUsage),
 }));
 
+/** What `prompt_library_usage` relates to. */
 export const promptLibraryUsageRelations = relations(promptLibraryUsage, ({ one }) => ({
   prompt: one(agentPrompts, {
     fields: [promptLibraryUsage.promptId],
@@ -218,20 +233,24 @@ export const promptLibraryUsageRelations = relations(promptLibraryUsage, ({ one 
   }),
 }));
 
+/** What `agent_slas` relates to. */
 export const agentSlasRelations = relations(agentSlas, ({ many, one }) => ({
   agent: one(agentRegistry, { fields: [agentSlas.agentId], references: [agentRegistry.id] }),
   compliance: many(slaCompliance),
 }));
 
+/** What `sla_compliance` relates to. */
 export const slaComplianceRelations = relations(slaCompliance, ({ one }) => ({
   agent: one(agentRegistry, { fields: [slaCompliance.agentId], references: [agentRegistry.id] }),
   sla: one(agentSlas, { fields: [slaCompliance.slaId], references: [agentSlas.id] }),
 }));
 
+/** What `cost_budgets` relates to. */
 export const costBudgetsRelations = relations(costBudgets, ({ one }) => ({
   agent: one(agentRegistry, { fields: [costBudgets.agentId], references: [agentRegistry.id] }),
 }));
 
+/** What `model_routing_rules` relates to. */
 export const modelRoutingRulesRelations = relations(modelRoutingRules, ({ one }) => ({
   agent: one(agentRegistry, {
     fields: [modelRoutingRules.agentId],
@@ -239,6 +258,7 @@ export const modelRoutingRulesRelations = relations(modelRoutingRules, ({ one })
   }),
 }));
 
+/** What `agent_dependencies` relates to. */
 export const agentDependenciesRelations = relations(agentDependencies, ({ one }) => ({
   upstreamAgent: one(agentRegistry, {
     fields: [agentDependencies.upstreamAgentId],
@@ -252,6 +272,7 @@ export const agentDependenciesRelations = relations(agentDependencies, ({ one })
   }),
 }));
 
+/** What `execution_embeddings` relates to. */
 export const executionEmbeddingsRelations = relations(executionEmbeddings, ({ one }) => ({
   executionLog: one(agentExecutionLogs, {
     fields: [executionEmbeddings.executionLogId],

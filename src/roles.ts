@@ -10,6 +10,7 @@ export const LOGINS = {
   backend: { name: "meta_agent_backend", memberOf: ["service_role"] },
 } as const;
 
+/** Whom a login is for: the application as its tenants, or a backend job. */
 export type LoginPurpose = keyof typeof LOGINS;
 
 /** The statements that make the logins, without passwords: set those with `\password` in psql. */

@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CREATE_JOURNAL, JOURNAL_NAME, recordStatement } from "./journal.ts";
 import { LOCK_KEY } from "./lock.ts";
-import { type Migration, readMigrations } from "./migrate.ts";
+import type { Migration } from "./migrate.ts";
+import { MIGRATIONS } from "./migrations.ts";
 
 /**
  * The whole installation as one script, for psql or an SQL editor. It is a single statement, so it is all
@@ -13,7 +14,7 @@ import { type Migration, readMigrations } from "./migrate.ts";
 export function installSql(): string {
   return [
     "-- The database of meta-agent-db, or what is missing of it. May be run again at any time.",
-    guarded(readMigrations(), "FULL JOIN"),
+    guarded(MIGRATIONS, "FULL JOIN"),
   ].join("\n");
 }
 
@@ -38,7 +39,7 @@ export function ejectSupabase(directory: string): Ejected {
     unchanged: new Array<string>(),
     left: new Array<string>(),
   };
-  for (const { file, text } of supabaseFiles(readMigrations())) {
+  for (const { file, text } of supabaseFiles(MIGRATIONS)) {
     const path = join(directory, file);
     if (!existsSync(path)) {
       writeFileSync(path, text, { flag: "wx" });

@@ -31,6 +31,7 @@ export interface SimilarityFilters {
   readonly to?: Date;
 }
 
+/** What to look for. */
 export interface SimilaritySearch {
   /** 1,536 numbers of any length that is not zero: only the direction counts. */
   readonly vector: readonly number[];
@@ -45,6 +46,7 @@ export interface SimilaritySearch {
   readonly organizationId?: string;
 }
 
+/** One execution that was found. */
 export interface SimilarExecution {
   readonly embeddingId: string;
   /** Cosine distance, 0 to 2. */

@@ -4,10 +4,10 @@
  * the test is about.
  */
 import { createHash, randomUUID } from "node:crypto";
-import { drizzle } from "drizzle-orm/pglite";
 import postgres from "postgres";
-import { type Connection, connect, schema } from "./database.ts";
-import { migrate, readMigrations } from "./migrate.ts";
+import { type Connection, connect } from "./database.ts";
+import { migrate } from "./migrate.ts";
+import { MIGRATIONS } from "./migrations.ts";
 import { createPglite } from "./pglite.ts";
 import type {
   NewAbTest,
@@ -47,18 +47,18 @@ let snapshot: Promise<Blob> | undefined;
 
 async function openInMemory(): Promise<Connection> {
   snapshot ??= migratedSnapshot();
-  const client = await createPglite({ loadDataDir: await snapshot });
+  const { client, db } = await createPglite({ loadDataDir: await snapshot });
   return {
-    db: drizzle(client, { schema }),
+    db,
     label: "embedded PostgreSQL in memory",
     close: () => client.close(),
   };
 }
 
 async function migratedSnapshot(): Promise<Blob> {
-  const client = await createPglite();
+  const { client, db } = await createPglite();
   try {
-    await migrate(drizzle(client, { schema }));
+    await migrate(db);
     return await client.dumpDataDir("none");
   } finally {
     await client.close();
@@ -83,7 +83,7 @@ async function openCopy(url: string): Promise<Connection> {
 
 /** The server's migrated database for these migrations. Its name is there only when it is finished. */
 async function migratedTemplate(url: string, admin: postgres.Sql): Promise<string> {
-  const hashes = readMigrations().map(({ hash }) => hash);
+  const hashes = MIGRATIONS.map(({ hash }) => hash);
   const template = `meta_agent_template_${createHash("sha256").update(hashes.join()).digest("hex").slice(0, 16)}`;
   const unfinished = `${template}_unfinished`;
   // Test files start together: one makes it, the others wait.
@@ -131,6 +131,7 @@ const withId = <Row extends { id?: string | undefined }>(row: Row): Row & { id: 
 
 const START = new Date("2026-01-05T00:00:00.000Z");
 
+/** A row to insert into `agent_registry`. */
 export const newAgent = (given: Given<NewAgent> = {}) =>
   withId<NewAgent>({
     agentName: `agent-${randomUUID()}`,
@@ -139,6 +140,7 @@ export const newAgent = (given: Given<NewAgent> = {}) =>
     ...given,
   });
 
+/** A row to insert into `agent_prompts`. */
 export const newPrompt = (given: Given<NewAgentPrompt, "agentId">) =>
   withId<NewAgentPrompt>({
     version: `v-${randomUUID()}`,
@@ -146,6 +148,7 @@ export const newPrompt = (given: Given<NewAgentPrompt, "agentId">) =>
     ...given,
   });
 
+/** A row to insert into `agent_execution_logs`. */
 export const newExecutionLog = (given: Given<NewAgentExecutionLog, "agentId">) =>
   withId<NewAgentExecutionLog>({
     executionId: randomUUID(),
@@ -153,15 +156,19 @@ export const newExecutionLog = (given: Given<NewAgentExecutionLog, "agentId">) =
     ...given,
   });
 
+/** A row to insert into `agent_performance_metrics`. */
 export const newPerformanceMetric = (given: Given<NewAgentPerformanceMetric, "agentId">) =>
   withId<NewAgentPerformanceMetric>({ date: "2026-01-05", ...given });
 
+/** A row to insert into `agent_health_realtime`. */
 export const newHealth = (given: Given<NewAgentHealth, "agentId">) =>
   withId<NewAgentHealth>({ ...given });
 
+/** A row to insert into `circuit_breaker_state`. */
 export const newCircuitBreaker = (given: Given<NewCircuitBreaker, "agentId">) =>
   withId<NewCircuitBreaker>({ ...given });
 
+/** A row to insert into `evaluation_reports`. */
 export const newEvaluationReport = (given: Given<NewEvaluationReport, "agentId">) =>
   withId<NewEvaluationReport>({
     reportDate: "2026-01-12",
@@ -170,6 +177,7 @@ export const newEvaluationReport = (given: Given<NewEvaluationReport, "agentId">
     ...given,
   });
 
+/** A row to insert into `improvement_proposals`. */
 export const newProposal = (given: Given<NewImprovementProposal, "agentId">) =>
   withId<NewImprovementProposal>({
     proposalType: "prompt_change",
@@ -179,6 +187,7 @@ export const newProposal = (given: Given<NewImprovementProposal, "agentId">) =>
     ...given,
   });
 
+/** A row to insert into `ab_tests`. */
 export const newAbTest = (
   given: Given<NewAbTest, "agentId" | "controlPromptId" | "treatmentPromptId">,
 ) =>
@@ -189,10 +198,12 @@ export const newAbTest = (
     ...given,
   });
 
+/** A row to insert into `shadow_tests`. */
 export const newShadowTest = (
   given: Given<NewShadowTest, "agentId" | "productionPromptId" | "shadowPromptId">,
 ) => withId<NewShadowTest>({ startDate: START, ...given });
 
+/** A row to insert into `canary_deployments`. */
 export const newCanary = (
   given: Given<NewCanaryDeployment, "agentId" | "currentPromptId" | "canaryPromptId">,
 ) =>
@@ -201,6 +212,7 @@ export const newCanary = (
     ...given,
   });
 
+/** A row to insert into `alert_history`. */
 export const newAlert = (given: Given<NewAlert> = {}) =>
   withId<NewAlert>({
     alertType: "failure_rate",
@@ -210,6 +222,7 @@ export const newAlert = (given: Given<NewAlert> = {}) =>
     ...given,
   });
 
+/** A row to insert into `learning_log`. */
 export const newLearning = (given: Given<NewLearning> = {}) =>
   withId<NewLearning>({
     learningType: "success_pattern",
@@ -218,6 +231,7 @@ export const newLearning = (given: Given<NewLearning> = {}) =>
     ...given,
   });
 
+/** A row to insert into `prompt_library`. */
 export const newPromptComponent = (given: Given<NewPromptComponent> = {}) =>
   withId<NewPromptComponent>({
     name: `component-${randomUUID()}`,
@@ -226,12 +240,15 @@ export const newPromptComponent = (given: Given<NewPromptComponent> = {}) =>
     ...given,
   });
 
+/** A row to insert into `prompt_library_usage`. */
 export const newPromptLibraryUse = (
   given: Given<NewPromptLibraryUse, "promptId" | "libraryComponentId">,
 ) => withId<NewPromptLibraryUse>({ ...given });
 
+/** A row to insert into `agent_slas`. */
 export const newSla = (given: Given<NewAgentSla, "agentId">) => withId<NewAgentSla>({ ...given });
 
+/** A row to insert into `sla_compliance`. */
 export const newSlaCompliance = (given: Given<NewSlaCompliance, "agentId" | "slaId">) =>
   withId<NewSlaCompliance>({
     periodStart: "2026-01-01",
@@ -239,8 +256,10 @@ export const newSlaCompliance = (given: Given<NewSlaCompliance, "agentId" | "sla
     ...given,
   });
 
+/** A row to insert into `cost_budgets`. */
 export const newBudget = (given: Given<NewCostBudget> = {}) => withId<NewCostBudget>({ ...given });
 
+/** A row to insert into `model_routing_rules`. */
 export const newRoutingRule = (given: Given<NewModelRoutingRule> = {}) =>
   withId<NewModelRoutingRule>({
     conditionType: "token_count",
@@ -250,10 +269,12 @@ export const newRoutingRule = (given: Given<NewModelRoutingRule> = {}) =>
     ...given,
   });
 
+/** A row to insert into `agent_dependencies`. */
 export const newDependency = (
   given: Given<NewAgentDependency, "upstreamAgentId" | "downstreamAgentId">,
 ) => withId<NewAgentDependency>({ dependencyType: "data", ...given });
 
+/** A row to insert into `execution_embeddings`. */
 export const newEmbedding = (given: Given<NewExecutionEmbedding, "executionLogId">) =>
   withId<NewExecutionEmbedding>({
     inputEmbedding: Array.from({ length: 1536 }, (_, i) => (i === 0 ? 1 : 0)),

@@ -6,6 +6,7 @@ import {
   type PgTransactionConfig,
   type PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
+import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
 
 /** What has become of a transaction. */
 interface Life {
@@ -17,6 +18,8 @@ interface Life {
   readonly running: Set<Promise<unknown>>;
   /** Settles, never rejects, when no COPY has the connection to itself. */
   copied: Promise<unknown>;
+  /** How it ends: postgres.js sees to that itself, other drivers send a last statement of the transaction. */
+  end: "unseen" | "statement" | "sent";
 }
 
 const lives = new WeakMap<object, Life>();
@@ -41,8 +44,15 @@ export async function confinedTransaction<
 ): Promise<T> {
   // A nested one shares its session with the outer one, which goes on.
   if (is(db, PgTransaction)) return db.transaction(work, config);
-  const life: Life = { over: false, lost: false, running: new Set(), copied: Promise.resolve() };
+  const life: Life = {
+    over: false,
+    lost: false,
+    running: new Set(),
+    copied: Promise.resolve(),
+    end: "statement",
+  };
   const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
+    if (is(tx, PostgresJsTransaction)) life.end = "unseen";
     confine(tx, life);
     try {
       return await work(tx);
@@ -57,12 +67,14 @@ export async function confinedTransaction<
   } finally {
     life.lost ||= !life.over;
     life.over = true;
+    // A single client of pg has one session, for its transactions and outside of them.
+    Reflect.deleteProperty(db._.session, "prepareQuery");
   }
 }
 
-/** Returns at once, or never: the driver goes on only from a connection that is still the transaction's. */
+/** Returns at once, or never: postgres.js goes on only from a connection that is still the transaction's. */
 async function unlessLost(life: Life): Promise<void> {
-  if (life.lost) await new Promise(() => {});
+  if (life.lost && life.end === "unseen") await new Promise(() => {});
 }
 
 /** Has a transaction, and those nested in it, refuse statements once it is over. */
@@ -79,12 +91,17 @@ function confine<
   ) => {
     const prepared = prepareQuery<Q>(...query);
     const execute = prepared.execute.bind(prepared);
-    prepared.execute = (...values) =>
-      confined(life, async () => {
+    prepared.execute = (...values) => {
+      if (life.over && life.end === "statement" && /^(commit|rollback)$/.test(query[0].sql)) {
+        life.end = "sent";
+        return execute(...values);
+      }
+      return confined(life, async () => {
         const statement = execute(...values);
         life.running.add(statement);
         return statement.finally(() => life.running.delete(statement));
       });
+    };
     return prepared;
   };
   const transaction = tx.transaction.bind(tx);

@@ -3,7 +3,8 @@ import { expect, test } from "vitest";
 import { type AdoptOptions, type AdoptResult, adopt } from "../src/adopt.ts";
 import { type Transaction, rows } from "../src/database.ts";
 import { diff } from "../src/diff.ts";
-import { migrate, migrationStatus, readMigrations } from "../src/migrate.ts";
+import { migrate, migrationStatus } from "../src/migrate.ts";
+import { MIGRATIONS } from "../src/migrations.ts";
 import { TABLES, liveTypes, rulesOf } from "../src/offences.ts";
 import { catalog } from "./catalog.ts";
 import { contents } from "./contents.ts";
@@ -77,7 +78,7 @@ suite(
         const { upToDate, migrations } = await migrationStatus(tx);
         expect(upToDate).toBe(true);
         expect(migrations).toEqual(
-          readMigrations().map(({ name, when }) => ({
+          MIGRATIONS.map(({ name, when }) => ({
             name,
             when,
             state: "applied",

@@ -1,46 +1,36 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { sql } from "drizzle-orm";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import {
+  type Migration,
   MigrationError,
   migrate,
   migrationStatus,
   pendingMigrations,
-  readMigrations,
 } from "../src/migrate.ts";
+import { MIGRATIONS } from "../src/migrations.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty } from "./engine.ts";
 
-const names = readMigrations().map(({ name }) => name);
+const names = MIGRATIONS.map(({ name }) => name);
 
 describe.skipIf(engine === "container" && inject("server") === "")("migrate", () => {
   let database: TestDatabase;
-  let folder: string;
   beforeEach(async () => {
     database = await openEmpty();
-    folder = await mkdtemp(join(tmpdir(), "meta-agent-db-migrations-"));
-    await cp("drizzle", folder, { recursive: true });
   });
-  afterEach(async () => {
-    await database.close();
-    await rm(folder, { recursive: true });
-  });
+  afterEach(() => database.close());
 
-  const file = (name: string) => join(folder, `${name}.sql`);
   const journal = () =>
     database.query<{ count: number }>(
       "select count(*)::int as count from drizzle.__meta_agent_migrations",
     );
-  /** Adds a file at the end of the folder's journal. */
-  async function addMigration(name: string, text: string, when = Date.now()): Promise<void> {
-    await writeFile(file(name), text);
-    const path = join(folder, "meta", "_journal.json");
-    const content: { entries: object[] } = JSON.parse(await readFile(path, "utf8"));
-    content.entries.push({ idx: names.length, version: "7", when, tag: name, breakpoints: true });
-    await writeFile(path, JSON.stringify(content));
-  }
+  /** A file after the last one. */
+  const later = (name: string, statements: string[], when = Date.now()): Migration => ({
+    name,
+    when,
+    hash: name,
+    statements,
+  });
 
   test("brings an empty database to the newest migration, then finds nothing to do", async () => {
     const seen: string[] = [];
@@ -63,7 +53,7 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
   test("all hand-written patches run again, in order, leave the catalog identical", async () => {
     await migrate(database.db);
     const before = await catalog(database.query);
-    const handWritten = readMigrations().filter(({ name }) => !isGenerated(name));
+    const handWritten = MIGRATIONS.filter(({ name }) => !isGenerated(name));
     expect(handWritten.map(({ name }) => name)).toContain("0010_row_level_security");
     for (const { statements } of handWritten) {
       for (const statement of statements) await database.query(statement);
@@ -72,11 +62,11 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
   });
 
   test("a failing migration names file and statement and leaves nothing behind", async () => {
-    await addMigration(
-      "0099_broken",
-      "CREATE TABLE kept (a int);\n--> statement-breakpoint\nALTER TABLE nowhere ADD COLUMN a int;",
-    );
-    const message = await failure(migrate(database.db, { folder }));
+    const broken = later("0099_broken", [
+      "CREATE TABLE kept (a int);",
+      "ALTER TABLE nowhere ADD COLUMN a int;",
+    ]);
+    const message = await failure(migrate(database.db, { migrations: [...MIGRATIONS, broken] }));
     expect(message).toContain("0099_broken.sql, statement 2 of 2");
     expect(message).toContain(`relation "nowhere" does not exist (42P01)`);
     expect(message).toContain("| ALTER TABLE nowhere ADD COLUMN a int;");
@@ -87,33 +77,35 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
 
   test("an applied file that was edited since is refused by name", async () => {
     await migrate(database.db);
-    await writeFile(file("0003_evaluation"), "SELECT 1;");
-    await addMigration("0099_later", "CREATE TABLE later (a int);");
-    const message = await failure(migrate(database.db, { folder }));
+    const edited = MIGRATIONS.map((migration) =>
+      migration.name === "0003_evaluation" ? { ...migration, hash: "another" } : migration,
+    );
+    const migrations = [...edited, later("0099_later", ["CREATE TABLE later (a int);"])];
+    const message = await failure(migrate(database.db, { migrations }));
     expect(message).toContain("0003_evaluation.sql was edited after it was applied");
     expect((await journal())[0]?.count).toBe(names.length);
   });
 
   test("a file that was skipped is refused by name", async () => {
     await migrate(database.db);
-    const { when } = readMigrations().at(-1) ?? { when: 0 };
-    await addMigration("0099_early", "CREATE TABLE early (a int);", when - 1);
-    const message = await failure(migrate(database.db, { folder }));
+    const { when } = MIGRATIONS.at(-1) ?? { when: 0 };
+    const early = later("0099_early", ["CREATE TABLE early (a int);"], when - 1);
+    const message = await failure(migrate(database.db, { migrations: [...MIGRATIONS, early] }));
     expect(message).toContain("0099_early.sql was skipped: later files are applied");
     expect((await journal())[0]?.count).toBe(names.length);
   });
 
   test("a database migrated by a newer version is refused", async () => {
-    await addMigration("0099_later", "CREATE TABLE later (a int);");
-    await migrate(database.db, { folder });
+    const newer = later("0099_later", ["CREATE TABLE later (a int);"]);
+    await migrate(database.db, { migrations: [...MIGRATIONS, newer] });
     const message = await failure(migrate(database.db));
     expect(message).toContain("1 migration that this version does not have: update meta-agent-db");
   });
 
   test("pending files of a migrated database are applied", async () => {
     await migrate(database.db);
-    await addMigration("0099_later", "CREATE TABLE later (a int);");
-    expect((await migrate(database.db, { folder })).applied).toEqual(["0099_later"]);
+    const migrations = [...MIGRATIONS, later("0099_later", ["CREATE TABLE later (a int);"])];
+    expect((await migrate(database.db, { migrations })).applied).toEqual(["0099_later"]);
   });
 
   test("a half-applied database is refused and left as it was", async () => {
@@ -139,7 +131,7 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
   test("status tells applied, edited, skipped, out of order and unknown apart, by whom and when", async () => {
     await migrate(database.db);
     expect(await migrationStatus(database.db)).toMatchObject({ upToDate: true });
-    const when = readMigrations().map((migration) => migration.when);
+    const when = MIGRATIONS.map((migration) => migration.when);
     const change = (assignment: string, place: number) =>
       database.query(
         `update drizzle.__meta_agent_migrations set ${assignment} where created_at = $1`,

@@ -1,15 +1,16 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "drizzle-orm";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import { connect } from "../src/database.ts";
-import { migrate, migrationStatus, readMigrations } from "../src/migrate.ts";
+import { migrate, migrationStatus } from "../src/migrate.ts";
+import { MIGRATIONS } from "../src/migrations.ts";
 import { PREREQUISITES_SQL, ejectSupabase, installSql } from "../src/script.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty, openMigrated } from "./engine.ts";
 
-const names = readMigrations().map(({ name }) => name);
+const names = MIGRATIONS.map(({ name }) => name);
 
 describe.skipIf(engine === "container" && inject("server") === "")("the script", () => {
   let database: TestDatabase;
@@ -33,13 +34,7 @@ describe.skipIf(engine === "container" && inject("server") === "")("the script",
 
   /** Migrates up to a file, that one not included. */
   async function migrateUpTo(count: number): Promise<void> {
-    const folder = join(directory, "drizzle");
-    await cp("drizzle", folder, { recursive: true });
-    const path = join(folder, "meta", "_journal.json");
-    const content: { entries: object[] } = JSON.parse(await readFile(path, "utf8"));
-    content.entries = content.entries.slice(0, count);
-    await writeFile(path, JSON.stringify(content));
-    await migrate(database.db, { folder });
+    await migrate(database.db, { migrations: MIGRATIONS.slice(0, count) });
   }
 
   async function expectMigrated(): Promise<void> {

@@ -22,7 +22,7 @@ export const adoptCommand = targetCommand("adopt", {
     "Makes what is missing, mends what differs, replaces foreign policies and grants, and writes the journal, all of it or nothing. Every row is kept. Rows that the rules refuse are listed with exit code 2, and nothing is changed.",
   examples: ["meta-agent-db adopt --dry-run", "meta-agent-db adopt --fill-defaults"],
 })
-  .option("--dry-run", "only read: show the differences, and the rows in the way")
+  .option("--dry-run", "only read: show the differences, and the rows in the way; exit code 2")
   .option("--fill-defaults", "put a column's default where it holds NULL and must not")
   .option(
     "--lock-timeout <seconds>",
@@ -33,7 +33,7 @@ export const adoptCommand = targetCommand("adopt", {
   .action(async ({ json, dryRun, fillDefaults, lockTimeout, ...target }: AdoptCommandOptions) =>
     withTarget(target, async ({ db }) => {
       const result = await adopt(db, { dryRun, fillDefaults, lockTimeout, onWait: progress });
-      if (result.offences.length > 0) process.exitCode = EXIT.findings;
+      if (!result.adopted) process.exitCode = EXIT.findings;
       if (json) print(JSON.stringify(result, null, 2));
       else show(result, dryRun === true);
     }),

@@ -1,3 +1,5 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { databaseUrls } from "../config.ts";
 import { type Connection, connect } from "../database.ts";
@@ -60,13 +62,15 @@ export function targetCommand(...[name, help]: Parameters<typeof command>): Comm
 }
 
 /**
- * Opens the target, says on stderr which it is, and closes it after `work`. An interrupt ends the process
+ * Opens the target, says on stderr which it is, and closes it after `work`. Only with `create` is an
+ * embedded database made where there is none. An interrupt ends the process
  * at once: what is open is a transaction, and the server rolls it back.
  */
 export async function withTarget<T>(
-  options: TargetOptions,
+  { create = false, ...options }: TargetOptions & { create?: boolean },
   work: (connection: Connection) => Promise<T>,
 ): Promise<T> {
+  if (!create) demandEmbedded(options);
   const connection = await openTarget(options);
   const interrupted = () => {
     progress("interrupted");
@@ -80,6 +84,15 @@ export async function withTarget<T>(
     process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
     await connection.close();
   }
+}
+
+/** Who only looks at a database does not want a new, empty one. */
+function demandEmbedded(options: TargetOptions): void {
+  const { directory = EMBEDDED_DIRECTORY } = options;
+  if (targetUrl(options) !== undefined || existsSync(join(directory, "pgdata"))) return;
+  throw new Error(
+    `there is no embedded database in ${directory}: make one with meta-agent-db migrate or demo, or name a server with --url or DATABASE_URL`,
+  );
 }
 
 async function openTarget(options: TargetOptions): Promise<Connection> {

@@ -1,12 +1,20 @@
 import type { Database } from "../database.ts";
 import { type Finding, diff, repair } from "../diff.ts";
 import { pendingMigrations } from "../migrate.ts";
-import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import {
+  EXIT,
+  type TargetOptions,
+  jsonOption,
+  seconds,
+  targetCommand,
+  withTarget,
+} from "./command.ts";
 import { out, print, progress } from "./print.ts";
 
 interface DiffOptions extends TargetOptions {
   readonly json?: true;
   readonly repair?: true;
+  readonly lockTimeout?: number;
 }
 
 export const diffCommand = targetCommand("diff", {
@@ -16,15 +24,20 @@ export const diffCommand = targetCommand("diff", {
   examples: [
     "meta-agent-db diff --url postgres://…",
     "meta-agent-db diff --json",
-    "meta-agent-db diff --repair",
+    "meta-agent-db diff --repair --lock-timeout 5",
   ],
 })
   .addOption(jsonOption())
-  .option("--repair", "apply what is safe, in one transaction")
-  .action(({ json, repair: mend, ...target }: DiffOptions) =>
+  .option("--repair", "apply what is safe, in one transaction; writes wait while an index is built")
+  .option(
+    "--lock-timeout <seconds>",
+    "with --repair, wait no longer for a migrator or for a table in use, 0 not at all; then exit code 3 (default: no limit)",
+    seconds,
+  )
+  .action(({ json, repair: mend, lockTimeout, ...target }: DiffOptions) =>
     withTarget(target, async ({ db }) => {
       const { repaired, remaining } = mend
-        ? await repair(db, { onWait: progress })
+        ? await repair(db, { lockTimeout, onWait: progress })
         : { repaired: [], remaining: await diff(db) };
       if (json) {
         print(JSON.stringify(mend ? { repaired, remaining } : remaining, null, 2));

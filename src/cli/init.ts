@@ -1,4 +1,4 @@
-import { initialize } from "../init.ts";
+import { initialize } from "./application.ts";
 import { command } from "./command.ts";
 import { print, progress } from "./print.ts";
 

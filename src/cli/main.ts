@@ -29,7 +29,9 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
 
 const packageJson = z
   .object({ version: z.string() })
-  .parse(JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")));
+  .parse(
+    JSON.parse(readFileSync(new URL(import.meta.resolve("meta-agent-db/package.json")), "utf8")),
+  );
 
 const program = new Command("meta-agent-db")
   .version(packageJson.version)

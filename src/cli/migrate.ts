@@ -26,7 +26,7 @@ export const migrateCommand = targetCommand("migrate", {
     seconds,
   )
   .action(async ({ dryRun, wait, lockTimeout, ...target }: MigrateCommandOptions) =>
-    withTarget(target, async ({ db }) => {
+    withTarget({ ...target, create: true }, async ({ db }) => {
       if (dryRun) {
         await waitForServer(db, { seconds: wait, onWait: progress });
         const pending = await pendingMigrations(db);

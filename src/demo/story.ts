@@ -5,6 +5,7 @@ import type { ExecutionStatus } from "../values.ts";
 /** The instant at which the demo stands still. */
 export const DEMO_NOW = "2026-01-31T12:00:00.000Z";
 
+/** Whose the demo fleet is. */
 export const DEMO_ORGANIZATIONS = {
   larkspur: { id: "1f0c7a52-6d3b-4c1e-9a87-2b5e8d40c6f1", name: "Larkspur Foods" },
   cobalt: { id: "c4b8e913-05fa-47d2-b6c9-7e1a3f92d805", name: "Cobalt Freight" },

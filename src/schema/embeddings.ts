@@ -29,5 +29,7 @@ export const executionEmbeddings = tenantTable(
     index("idx_execution_embeddings_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `execution_embeddings`. */
 export type ExecutionEmbedding = typeof executionEmbeddings.$inferSelect;
+/** A row to insert into `execution_embeddings`. */
 export type NewExecutionEmbedding = typeof executionEmbeddings.$inferInsert;

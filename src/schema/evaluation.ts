@@ -31,8 +31,8 @@ import {
   updatedAt,
 } from "./table.ts";
 
-/** One piece of advice of a report. Further keys are the user's. */
 const recommendation = open({ title: jsonText.min(1), description: jsonText.optional() });
+/** One piece of advice of a report. Further keys are the user's. */
 export type Recommendation = z.infer<typeof recommendation>;
 
 /** An AI-written evaluation of one agent over a period of days. */
@@ -82,11 +82,13 @@ export const evaluationReports = tenantTable(
     index("idx_evaluation_reports_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `evaluation_reports`. */
 export type EvaluationReport = typeof evaluationReports.$inferSelect;
+/** A row to insert into `evaluation_reports`. */
 export type NewEvaluationReport = typeof evaluationReports.$inferInsert;
 
-/** Metric name to expected change, in the metric's own unit. */
 const expectedMetricsChange = z.record(jsonText, z.number());
+/** Metric name to expected change, in the metric's own unit. */
 export type ExpectedMetricsChange = z.infer<typeof expectedMetricsChange>;
 
 /** A suggested change to an agent, from proposal through approval and test to deployment. */
@@ -140,7 +142,9 @@ export const improvementProposals = tenantTable(
     index("idx_improvement_proposals_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `improvement_proposals`. */
 export type ImprovementProposal = typeof improvementProposals.$inferSelect;
+/** A row to insert into `improvement_proposals`. */
 export type NewImprovementProposal = typeof improvementProposals.$inferInsert;
 
 /** A controlled experiment: two prompt versions of one agent share its traffic. */
@@ -209,5 +213,7 @@ export const abTests = tenantTable(
     index("idx_ab_tests_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `ab_tests`. */
 export type AbTest = typeof abTests.$inferSelect;
+/** A row to insert into `ab_tests`. */
 export type NewAbTest = typeof abTests.$inferInsert;

@@ -63,19 +63,21 @@ export const agentRegistry = tenantTable(
     index("idx_agent_registry_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `agent_registry`. */
 export type Agent = typeof agentRegistry.$inferSelect;
+/** A row to insert into `agent_registry`. */
 export type NewAgent = typeof agentRegistry.$inferInsert;
 
-/** A tool as a model is told of it; `parameters` is a JSON Schema. Further keys are the user's. */
 const toolDefinition = open({
   name: jsonText.min(1),
   description: jsonText.optional(),
   parameters: anyJsonObject.optional(),
 });
+/** A tool as a model is told of it; `parameters` is a JSON Schema. Further keys are the user's. */
 export type ToolDefinition = z.infer<typeof toolDefinition>;
 
-/** What a model is shown as a good answer. Further keys are the user's. */
 const fewShotExample = open({ input: anyJson, output: anyJson });
+/** What a model is shown as a good answer. Further keys are the user's. */
 export type FewShotExample = z.infer<typeof fewShotExample>;
 
 /**
@@ -129,7 +131,9 @@ export const agentPrompts = tenantTable(
     index("idx_agent_prompts_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `agent_prompts`. */
 export type AgentPrompt = typeof agentPrompts.$inferSelect;
+/** A row to insert into `agent_prompts`. */
 export type NewAgentPrompt = typeof agentPrompts.$inferInsert;
 
 /**
@@ -195,11 +199,13 @@ export const agentExecutionLogs = tenantTable(
     index("idx_agent_execution_logs_prompt_version_id").on(t.promptVersionId),
   ],
 );
+/** A row of `agent_execution_logs`. */
 export type AgentExecutionLog = typeof agentExecutionLogs.$inferSelect;
+/** A row to insert into `agent_execution_logs`. */
 export type NewAgentExecutionLog = typeof agentExecutionLogs.$inferInsert;
 
-/** How many failed rows a day had of each error type. */
 const errorDistribution = z.record(jsonText, z.int().min(0));
+/** How many failed rows a day had of each error type. */
 export type ErrorDistribution = z.infer<typeof errorDistribution>;
 
 /**
@@ -261,5 +267,7 @@ export const agentPerformanceMetrics = tenantTable(
     ),
   ],
 );
+/** A row of `agent_performance_metrics`. */
 export type AgentPerformanceMetric = typeof agentPerformanceMetrics.$inferSelect;
+/** A row to insert into `agent_performance_metrics`. */
 export type NewAgentPerformanceMetric = typeof agentPerformanceMetrics.$inferInsert;

@@ -1,5 +1,6 @@
 import { z } from "zod";
 
+/** What a JSON column holds. */
 export type JsonValue = string | number | boolean | null | JsonValue[] | JsonObject;
 /** A key whose value is undefined is left out, as by JSON.stringify. */
 export type JsonObject = { [key: string]: JsonValue | undefined };

@@ -85,11 +85,13 @@ export const learningLog = tenantTable(
     index("idx_learning_log_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `learning_log`. */
 export type Learning = typeof learningLog.$inferSelect;
+/** A row to insert into `learning_log`. */
 export type NewLearning = typeof learningLog.$inferInsert;
 
-/** How a component is used. Further keys are the user's. */
 const usageExample = open({ input: anyJson, output: anyJson });
+/** How a component is used. Further keys are the user's. */
 export type UsageExample = z.infer<typeof usageExample>;
 
 /** A reusable part of prompts. `name` is unique in the whole database, because the seed says so. */
@@ -112,7 +114,9 @@ export const promptLibrary = tenantTable(
   },
   (t) => [index("idx_prompt_library_organization_id").on(t.organizationId)],
 );
+/** A row of `prompt_library`. */
 export type PromptComponent = typeof promptLibrary.$inferSelect;
+/** A row to insert into `prompt_library`. */
 export type NewPromptComponent = typeof promptLibrary.$inferInsert;
 
 /**
@@ -143,7 +147,9 @@ export const promptLibraryUsage = ownedTable(
     index("idx_prompt_library_usage_library_component_id").on(t.libraryComponentId),
   ],
 );
+/** A row of `prompt_library_usage`. */
 export type PromptLibraryUse = typeof promptLibraryUsage.$inferSelect;
+/** A row to insert into `prompt_library_usage`. */
 export type NewPromptLibraryUse = typeof promptLibraryUsage.$inferInsert;
 
 /** A promise about one agent's service, measured over a rolling window. */
@@ -179,15 +185,17 @@ export const agentSlas = tenantTable(
     index("idx_agent_slas_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `agent_slas`. */
 export type AgentSla = typeof agentSlas.$inferSelect;
+/** A row to insert into `agent_slas`. */
 export type NewAgentSla = typeof agentSlas.$inferInsert;
 
-/** What went wrong in a period. Further keys are the user's. */
 const breachDetails = open({
   reason: jsonText.optional(),
   started_at: z.iso.datetime({ offset: true }).optional(),
   ended_at: z.iso.datetime({ offset: true }).optional(),
 });
+/** What went wrong in a period. Further keys are the user's. */
 export type BreachDetails = z.infer<typeof breachDetails>;
 
 /** What was measured against an SLA over one period of days. */
@@ -244,7 +252,9 @@ export const slaCompliance = tenantTable(
     ),
   ],
 );
+/** A row of `sla_compliance`. */
 export type SlaCompliance = typeof slaCompliance.$inferSelect;
+/** A row to insert into `sla_compliance`. */
 export type NewSlaCompliance = typeof slaCompliance.$inferInsert;
 
 /** What an agent, or without one the whole organization, may spend, and what it has spent. */
@@ -289,7 +299,9 @@ export const costBudgets = tenantTable(
     index("idx_cost_budgets_agent_id").on(t.agentId),
   ],
 );
+/** A row of `cost_budgets`. */
 export type CostBudget = typeof costBudgets.$inferSelect;
+/** A row to insert into `cost_budgets`. */
 export type NewCostBudget = typeof costBudgets.$inferInsert;
 
 const amount = z.number();
@@ -338,7 +350,9 @@ export const modelRoutingRules = tenantTable(
     index("idx_model_routing_rules_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `model_routing_rules`. */
 export type ModelRoutingRule = typeof modelRoutingRules.$inferSelect;
+/** A row to insert into `model_routing_rules`. */
 export type NewModelRoutingRule = typeof modelRoutingRules.$inferInsert;
 
 /** The downstream agent needs something of the upstream agent. */
@@ -371,5 +385,7 @@ export const agentDependencies = tenantTable(
     index("idx_agent_dependencies_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `agent_dependencies`. */
 export type AgentDependency = typeof agentDependencies.$inferSelect;
+/** A row to insert into `agent_dependencies`. */
 export type NewAgentDependency = typeof agentDependencies.$inferInsert;

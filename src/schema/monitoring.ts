@@ -44,7 +44,9 @@ export const agentHealthRealtime = tenantTable(
     index("idx_agent_health_realtime_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `agent_health_realtime`. */
 export type AgentHealth = typeof agentHealthRealtime.$inferSelect;
+/** A row to insert into `agent_health_realtime`. */
 export type NewAgentHealth = typeof agentHealthRealtime.$inferInsert;
 
 /**
@@ -75,5 +77,7 @@ export const circuitBreakerState = tenantTable(
     index("idx_circuit_breaker_state_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `circuit_breaker_state`. */
 export type CircuitBreaker = typeof circuitBreakerState.$inferSelect;
+/** A row to insert into `circuit_breaker_state`. */
 export type NewCircuitBreaker = typeof circuitBreakerState.$inferInsert;

@@ -74,14 +74,16 @@ export const shadowTests = tenantTable(
     index("idx_shadow_tests_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `shadow_tests`. */
 export type ShadowTest = typeof shadowTests.$inferSelect;
+/** A row to insert into `shadow_tests`. */
 export type NewShadowTest = typeof shadowTests.$inferInsert;
 
-/** One step of a rollout. `traffic` is a ratio, 0 to 1. Further keys are the user's. */
 const canaryStage = open({
   traffic: z.number().min(0).max(1),
   duration_minutes: z.number().min(0).optional(),
 });
+/** One step of a rollout. `traffic` is a ratio, 0 to 1. Further keys are the user's. */
 export type CanaryStage = z.infer<typeof canaryStage>;
 
 /** A gradual rollout of a prompt version, rolled back when it does worse than the current one. */
@@ -130,7 +132,9 @@ export const canaryDeployments = tenantTable(
     index("idx_canary_deployments_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `canary_deployments`. */
 export type CanaryDeployment = typeof canaryDeployments.$inferSelect;
+/** A row to insert into `canary_deployments`. */
 export type NewCanaryDeployment = typeof canaryDeployments.$inferInsert;
 
 /** An alert, where it was sent, and who dealt with it. Without an agent it is of the organization. */
@@ -169,5 +173,7 @@ export const alertHistory = tenantTable(
     index("idx_alert_history_organization_id").on(t.organizationId),
   ],
 );
+/** A row of `alert_history`. */
 export type Alert = typeof alertHistory.$inferSelect;
+/** A row to insert into `alert_history`. */
 export type NewAlert = typeof alertHistory.$inferInsert;

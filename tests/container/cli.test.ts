@@ -6,14 +6,14 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { z } from "zod";
 import { diff } from "../../src/diff.ts";
-import { readMigrations } from "../../src/migrate.ts";
+import { MIGRATIONS } from "../../src/migrations.ts";
 import { catalog } from "../catalog.ts";
 import { askStudio, cli, environment, printed } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 import { SEED_TABLES } from "../seed.ts";
 import { administer, databaseUrl } from "../setup/server.ts";
 
-const names = readMigrations().map(({ name }) => name);
+const names = MIGRATIONS.map(({ name }) => name);
 const statusJson = z.strictObject({
   upToDate: z.boolean(),
   migrations: z.array(

@@ -5,7 +5,8 @@ import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "
 import { connect, rows, withOrganization, withServiceRole } from "../../src/database.ts";
 import { applyRepairs, diff } from "../../src/diff.ts";
 import { databaseError } from "../../src/errors.ts";
-import { migrate, readMigrations } from "../../src/migrate.ts";
+import { migrate } from "../../src/migrate.ts";
+import { MIGRATIONS } from "../../src/migrations.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
 import { catalog } from "../catalog.ts";
@@ -64,7 +65,7 @@ function migratedLikeAnywhere(current: () => Environment, made: readonly string[
     const journal = await query<{ who: string; files: number }>(
       "select applied_by as who, count(*)::int as files from drizzle.__meta_agent_migrations group by 1",
     );
-    expect(journal).toEqual([{ who: username, files: readMigrations().length }]);
+    expect(journal).toEqual([{ who: username, files: MIGRATIONS.length }]);
   });
 
   test("diff finds nothing, and a table and a helper that it brings back are closed to anon", async () => {

@@ -1,14 +1,14 @@
 import postgres from "postgres";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
 import { tableNames } from "../../src/drizzle-kit.ts";
-import { readMigrations } from "../../src/migrate.ts";
+import { MIGRATIONS } from "../../src/migrations.ts";
 import { catalog } from "../catalog.ts";
 import { type Outcome, cli, finished, printed, start } from "../cli.ts";
 import { type Query, type TestDatabase, openEmpty, openUrl, queryOf } from "../engine.ts";
 import { startPostgres } from "../setup/postgres.ts";
 import { administer, databaseUrl } from "../setup/server.ts";
 
-const names = readMigrations().map(({ name }) => name);
+const names = MIGRATIONS.map(({ name }) => name);
 const all = `${names.length} migrations applied\n`;
 /** First, middle and last. */
 const some = names.filter((_, index) => index % 5 === 0 || index === names.length - 1);

@@ -6,13 +6,14 @@ import { drizzle } from "drizzle-orm/pglite";
 import { getContainerRuntimeClient } from "testcontainers";
 import { describe, expect, inject, test } from "vitest";
 import { connect, schema, withOrganization } from "../../src/database.ts";
-import { migrate, readMigrations } from "../../src/migrate.ts";
+import { migrate } from "../../src/migrate.ts";
+import { MIGRATIONS } from "../../src/migrations.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { catalog } from "../catalog.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 
 const run = promisify(execFile);
-const names = readMigrations().map(({ name }) => name);
+const names = MIGRATIONS.map(({ name }) => name);
 
 async function withDatabase<T>(
   opened: Promise<TestDatabase>,
@@ -82,7 +83,7 @@ describe.skipIf(inject("server") === "")("migrations on a server", () => {
   });
 
   test("an index that was built before, concurrently and by the same name, is kept", async () => {
-    const patch = readMigrations().find(({ name }) => name === "0011_tenant_indexes");
+    const patch = MIGRATIONS.find(({ name }) => name === "0011_tenant_indexes");
     await withDatabase(openMigrated(), async ({ query }) => {
       const expected = await catalog(query);
       await query("drop index idx_agent_execution_logs_organization_id_timestamp_failure");

@@ -2,10 +2,10 @@ import { mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
-import { readMigrations } from "../../src/migrate.ts";
+import { MIGRATIONS } from "../../src/migrations.ts";
 import { ejectSupabase } from "../../src/script.ts";
 
-const names = readMigrations().map(({ name }) => name);
+const names = MIGRATIONS.map(({ name }) => name);
 
 describe("eject", () => {
   let directory: string;

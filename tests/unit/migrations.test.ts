@@ -1,11 +1,12 @@
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { getTableName, is } from "drizzle-orm";
+import { readMigrationFiles } from "drizzle-orm/migrator";
 import { PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { generateDrizzleJson, generateMigration } from "drizzle-kit/api";
 import { describe, expect, test } from "vitest";
 import config from "../../drizzle.config.ts";
 import { JOURNAL } from "../../src/drizzle-kit.ts";
-import { readMigrations } from "../../src/migrate.ts";
+import { MIGRATIONS } from "../../src/migrations.ts";
 import * as relations from "../../src/relations.ts";
 import * as schema from "../../src/schema/index.ts";
 
@@ -49,12 +50,27 @@ describe("the journal", () => {
 
   test("splits every file at breakpoints", () => {
     expect(entries.every(({ breakpoints }) => breakpoints)).toBe(true);
-    for (const { name, statements } of readMigrations()) {
+    for (const { name, statements } of MIGRATIONS) {
       expect(
         statements.filter((text) => text.trim() === ""),
         name,
       ).toEqual([]);
     }
+  });
+
+  test("and its files are src/migrations.ts, as drizzle-kit reads them (update it with vitest -u)", async () => {
+    const files = readMigrationFiles({ migrationsFolder: "drizzle" }).map(
+      ({ folderMillis, hash, sql }, index) =>
+        JSON.stringify({ name: entries[index]?.tag, when: folderMillis, hash, statements: sql }),
+    );
+    await expect(`// The files of drizzle/, so that migrate reads none and a bundle carries them. Never edited by hand:
+// npx vitest run --project unit tests/unit/migrations.test.ts -u
+import type { Migration } from "./migrate.ts";
+
+/** The migration files in order, each with the SQL of its statements. */
+export const MIGRATIONS: readonly Migration[] = [
+${files.map((file) => `  ${file},\n`).join("")}];
+`).toMatchFileSnapshot("../../src/migrations.ts");
   });
 
   test("is the one that drizzle-kit is told of", () => {
@@ -80,7 +96,7 @@ describe("the schema files", () => {
   });
 
   test("hold no parameter and no name that PostgreSQL would cut", () => {
-    for (const { name, statements } of readMigrations()) {
+    for (const { name, statements } of MIGRATIONS) {
       if (!/^000[1-6]_/.test(name)) continue;
       for (const statement of statements) {
         expect(statement, name).not.toMatch(/\$\d/);

@@ -23,7 +23,10 @@ export function initialize(directory: string): Initialized {
   const files = {
     "drizzle.config.ts": drizzleConfig(schema),
     [schema]: SCHEMA,
-    ".env.example": readFileSync(new URL("../.env.example", import.meta.url), "utf8"),
+    ".env.example": readFileSync(
+      new URL(".env.example", import.meta.resolve("meta-agent-db/package.json")),
+      "utf8",
+    ),
   };
   const left = Object.keys(files).filter((file) => existsSync(join(directory, file)));
   const written = Object.keys(files).filter((file) => !left.includes(file));
