@@ -13,7 +13,7 @@ export default defineConfig({
         extends: true,
         test: {
           name: "embedded",
-          include: ["tests/*.test.ts", "tests/embedded/*.test.ts"],
+          include: ["tests/*.test.ts", "tests/embedded/*.test.ts", "examples/*.test.ts"],
           globalSetup: "tests/setup/embedded.ts",
           env: { TEST_ENGINE: "embedded" },
         },

@@ -9,7 +9,7 @@ import { engine, suite } from "./engine.ts";
 import { SEED_TABLES } from "./seed.ts";
 
 suite("diff", (database) => {
-  test("src/expected.ts is what the migrations make (its first lines say how to update it)", async () => {
+  test("src/expected.ts is what the migrations make (update it with vitest -u)", async () => {
     const tables = await database.query<{ name: string }>(
       "select tablename::text as name from pg_tables where schemaname = 'public'",
     );

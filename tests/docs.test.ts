@@ -6,7 +6,7 @@ import { type Query, suite } from "./engine.ts";
 import { SEED_TABLES } from "./seed.ts";
 
 suite("the reference of the tables", (database) => {
-  test("is what the migrations make, on every server alike: else run `meta-agent-db docs`", async () => {
+  test("is what the migrations make, on every server alike (update it with meta-agent-db docs)", async () => {
     expect(await schemaReference(database.db)).toBe(readFileSync("docs/schema.md", "utf8"));
   });
 
@@ -48,7 +48,7 @@ suite("the reference of the tables", (database) => {
     }
   });
 
-  test("docs/schema.svg is drawn from it: else run `meta-agent-db docs`", async () => {
+  test("docs/schema.svg is drawn from it (update it with meta-agent-db docs)", async () => {
     const drawn = await drawDiagram(await tableFacts(database.db));
     expect(drawn).toBe(readFileSync("docs/schema.svg", "utf8"));
   });

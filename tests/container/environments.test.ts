@@ -104,7 +104,8 @@ function leavesOthersAlone(current: () => Environment, made: readonly string[] =
 const ANON_PRIVILEGES = `
   select format('%s on %s', privilege, c.oid::regclass) as privilege
   from pg_class c join pg_namespace n on n.oid = c.relnamespace,
-    unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger', 'maintain']) as privilege
+    unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']
+      || case when current_setting('server_version_num')::int >= 170000 then array['maintain'] else '{}' end) as privilege
   where n.nspname in ('public', 'meta_agent', 'drizzle') and c.relkind in ('r', 'p', 'v', 'm', 'S')
     and case c.relkind when 'S' then privilege in ('select', 'update') and has_sequence_privilege('anon', c.oid, privilege)
       else has_table_privilege('anon', c.oid, privilege) or privilege in ('select', 'insert', 'update', 'references')

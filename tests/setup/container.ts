@@ -1,3 +1,4 @@
+import postgres from "postgres";
 import { getContainerRuntimeClient } from "testcontainers";
 import type { TestProject } from "vitest/node";
 import { connect } from "../../src/database.ts";
@@ -6,7 +7,7 @@ import { startPostgres } from "./postgres.ts";
 import { administer, databaseUrl } from "./server.ts";
 
 /**
- * One PostgreSQL 17 with pgvector a run, and in it one migrated database that each test file clones.
+ * One PostgreSQL with pgvector a run, and in it one migrated database that each test file clones.
  * TEST_DATABASE_URL names a server to use instead (as superuser). Without either the container suite is
  * skipped; REQUIRE_CONTAINER=1 makes that a failure.
  */
@@ -16,6 +17,7 @@ export default async function setup(
   const server = await findServer();
   project.provide("server", server?.url ?? "");
   project.provide("containerId", server?.containerId ?? "");
+  project.provide("version", server ? await majorVersion(server.url) : 0);
   if (!server) return undefined;
   await administer(server.url, "drop database if exists migrated");
   await administer(server.url, "create database migrated");
@@ -55,11 +57,24 @@ async function findServer(): Promise<Server | undefined> {
   };
 }
 
+async function majorVersion(url: string): Promise<number> {
+  const client = postgres(url, { max: 1 });
+  try {
+    const [row] = await client<{ major: number }[]>`
+      select current_setting('server_version_num')::int / 10000 as major`;
+    return row?.major ?? 0;
+  } finally {
+    await client.end();
+  }
+}
+
 declare module "vitest" {
   interface ProvidedContext {
     /** URL of the server as superuser; empty when there is none. */
     server: string;
     /** Empty when the server is not a container of this run. */
     containerId: string;
+    /** The server's major version; 0 when there is none. */
+    version: number;
   }
 }

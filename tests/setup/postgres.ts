@@ -3,12 +3,15 @@ import { GenericContainer, type StartedTestContainer, Wait } from "testcontainer
 // Testcontainers' reaper is one more image to pull; what starts a container here stops it.
 process.env["TESTCONTAINERS_RYUK_DISABLED"] ??= "true";
 
-/** Starts a PostgreSQL 17 with pgvector in a container; `url` is its superuser's. */
+/** PostgreSQL with pgvector. POSTGRES_IMAGE names another, such as pgvector/pgvector:pg15. */
+const IMAGE = process.env["POSTGRES_IMAGE"] || "pgvector/pgvector:pg17";
+
+/** Starts one in a container; `url` is its superuser's. */
 export async function startPostgres(
   settings: Readonly<Record<string, string>>,
   superuser = "postgres",
 ): Promise<{ url: string; container: StartedTestContainer }> {
-  const container = await new GenericContainer("pgvector/pgvector:pg17")
+  const container = await new GenericContainer(IMAGE)
     .withEnvironment({
       POSTGRES_USER: superuser,
       POSTGRES_PASSWORD: "test",

@@ -1,0 +1,82 @@
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { loadDemo } from "../../src/demo.ts";
+import { diff } from "../../src/diff.ts";
+import { migrate, readMigrations } from "../../src/migrate.ts";
+import { contents } from "../contents.ts";
+import { type Query, openEmpty, suite } from "../engine.ts";
+import { guarantees } from "../isolation/guarantees.ts";
+import { insertOneOfEach } from "../rows.ts";
+
+/**
+ * The last migration of the previous release. Until there is one: of the first state that had policies. From
+ * then on also what `.ci/upgrade` does: that release's own tests on the newest migrations.
+ */
+const PREVIOUS = "0010_row_level_security";
+const names = readMigrations().map(({ name }) => name);
+const later = names.slice(names.indexOf(PREVIOUS) + 1);
+
+/** The database of the previous release, filled, then migrated to the newest. */
+const upgraded = { before: {}, after: {}, applied: [] as readonly string[] };
+
+suite(
+  `a database of ${PREVIOUS}, filled and then migrated`,
+  (database) => {
+    test("has been through every later migration, and none twice", async () => {
+      expect(later.length).toBeGreaterThan(0);
+      expect(upgraded.applied).toEqual(later);
+      expect(await migrate(database.db)).toEqual({ applied: [] });
+    });
+
+    test("has each row that it had, as it was", () => {
+      expect(Object.keys(upgraded.before)).toHaveLength(21);
+      expect(upgraded.before).not.toMatchObject({ execution_embeddings: { count: 0 } });
+      expect(upgraded.after).toEqual(upgraded.before);
+    });
+
+    test("is the database that the migrations make of nothing", async () => {
+      expect(await diff(database.db)).toEqual([]);
+    });
+
+    test.each(guarantees.map((guarantee) => [guarantee.title, guarantee] as const))(
+      "isolates its tenants: %s",
+      async (_, guarantee) => {
+        expect(await guarantee.check(database)).toEqual([]);
+      },
+    );
+  },
+  async () => {
+    const database = await openEmpty();
+    const folder = await folderOfPrevious();
+    await migrate(database.db, { folder }).finally(() => rm(folder, { recursive: true }));
+    await loadDemo(database.db);
+    await database.db.transaction(insertOneOfEach);
+    const columns = await columnsOf(database.query);
+    upgraded.before = await contents(database.query);
+    upgraded.applied = (await migrate(database.db)).applied;
+    const added = (await columnsOf(database.query)).filter((column) => !columns.includes(column));
+    upgraded.after = await contents(database.query, undefined, added);
+    return database;
+  },
+);
+
+/** The migration files as the previous release had them. */
+async function folderOfPrevious(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), "meta-agent-db-previous-"));
+  await cp("drizzle", folder, { recursive: true });
+  const path = join(folder, "meta", "_journal.json");
+  const journal: { entries: { tag: string }[] } = JSON.parse(await readFile(path, "utf8"));
+  const entries = journal.entries.filter(({ tag }) => !later.includes(tag));
+  await writeFile(path, JSON.stringify({ ...journal, entries }));
+  return folder;
+}
+
+/** Names of columns, of whatever table. */
+async function columnsOf(query: Query): Promise<string[]> {
+  const columns = await query<{ name: string }>(
+    "select distinct column_name::text as name from information_schema.columns where table_schema = 'public'",
+  );
+  return columns.map(({ name }) => name);
+}

@@ -1,0 +1,109 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, posix } from "node:path";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+
+// What the compiler says of the public face, in words short enough to be read as a diff.
+const declarations = new Map<string, string>();
+let directory = "";
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), "meta-agent-db-api-"));
+  const emit = ["--emitDeclarationOnly", "--removeComments", "--declarationMap", "false"];
+  execFileSync("npx", ["tsc", "-p", "tsconfig.build.json", "--outDir", directory, ...emit]);
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+test("docs/api.md lists every public name with its type (update it with vitest -u)", async () => {
+  await expect(report()).toMatchFileSnapshot("../../docs/api.md");
+});
+
+test("nothing public is of type any", () => {
+  report();
+  expect(declarations.size).toBeGreaterThan(20);
+  for (const [module, text] of declarations) expect(text, module).not.toMatch(/\bany\b/);
+});
+
+/** The entry points with the modules they give, then each of these modules once. */
+function report(): string {
+  const { exports } = z
+    .object({ exports: z.record(z.string(), z.unknown()) })
+    .parse(JSON.parse(readFileSync("package.json", "utf8")));
+  const entries = Object.entries(exports).flatMap(([path, target]) => {
+    const [, module] = /"\.\/dist\/(?:esm\/)?([\w/-]+)\.d\.ts"/.exec(JSON.stringify(target)) ?? [];
+    return module === undefined
+      ? []
+      : [`- \`${posix.join("meta-agent-db", path)}\`: ${given(module)}`];
+  });
+  const modules = [...declarations].toSorted(([one], [other]) => (one < other ? -1 : 1));
+  return [
+    "# Public names and their types",
+    "Made by the compiler and kept by a test, so that a change of the public face shows as a diff. Columns read as they are declared; of long inferred types the number of members is told, since they follow from the columns.",
+    entries.join("\n"),
+    ...modules.map(([module, text]) => `## ${module}\n\n\`\`\`ts\n${readable(text)}\`\`\``),
+    "",
+  ].join("\n\n");
+}
+
+/** In words, what a module gives: all of some, of others what is named. */
+function given(module: string): string {
+  const text = readFileSync(join(directory, `${module}.d.ts`), "utf8");
+  const parts = [...text.matchAll(/^export (?:type )?(\*|\{[^}]*\}) from "(.+)\.ts";$/gm)].map(
+    ([, what = "", path = ""]) => {
+      const from = posix.join(posix.dirname(module), path);
+      const all = given(from);
+      return what === "*" ? all : `${what.slice(2, -2)} of ${from}`;
+    },
+  );
+  const own = text.replaceAll(/^(import|export (type )?[*{]).*\n/gm, "");
+  if (own.trim() !== "") {
+    declarations.set(module, own);
+    parts.unshift(module);
+  }
+  return parts.join("; ");
+}
+
+/** Declarations without the ORM's builders and without what can be read elsewhere. */
+function readable(text: string): string {
+  let short = text
+    .replaceAll(/import\("[^"]+"\)\./g, "")
+    .replaceAll(/^export (declare )?/gm, "")
+    .replaceAll("    ", "  ")
+    .replaceAll(/PgCustomColumnBuilder<\{[^{}]*\bdata: ([^;]+);[^{}]*\}>/g, "custom($1)")
+    .replaceAll(/PgTextBuilderInitial<[^<>[]+, \[string, \.\.\.string\[\]\]>/g, "text")
+    .replaceAll(/PgTextBuilderInitial<[^<>[]+, \[([^\]]+)\]>/g, "text($1)")
+    .replaceAll(/PgNumericNumberBuilderInitial<[^<>]+>/g, "numeric(number)")
+    .replaceAll(/PgNumericBuilderInitial<[^<>]+>/g, "numeric(string)")
+    .replaceAll(/PgVectorBuilderInitial<[^<>]+, (\d+)>/g, "vector($1)")
+    .replaceAll(/Pg(\w+?)(?:String)?BuilderInitial<[^<>]+>/g, (_, kind: string) =>
+      kind.toLowerCase(),
+    );
+  for (let before = ""; before !== short;) {
+    before = short;
+    short = short
+      .replaceAll(/\bNotNull<([^<>]+)>/g, "$1.notNull")
+      .replaceAll(/\bHasDefault<([^<>]+)>/g, "$1.default")
+      .replaceAll(/ReturnType<\(\) => ([^<>]+)>/g, "$1");
+  }
+  return counted(short);
+}
+
+/** Inferred object types of more than eight members become their number; what is declared stays. */
+function counted(text: string): string {
+  const [short, lines]: [string[], string[]] = [[], text.split("\n")];
+  for (let line = lines.shift(); line !== undefined; line = lines.shift()) {
+    const indent = " ".repeat(line.search(/\S|$/));
+    const end = lines.findIndex((other) => other.startsWith(`${indent}}`));
+    const own = new RegExp(`^${indent}  [^ }]`);
+    const members = lines.slice(0, end).filter((other) => own.test(other)).length;
+    if (members > 8 && /(: |<|=> )\{$/.test(line) && !/OwnedTable<|Relations</.test(line)) {
+      const [last = ""] = lines.splice(0, end + 1).slice(-1);
+      // It may open the next one.
+      lines.unshift(`${line} …${members} members ${last.trimStart()}`);
+    } else {
+      short.push(line);
+    }
+  }
+  return short.join("\n");
+}
