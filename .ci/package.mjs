@@ -101,13 +101,19 @@ async function compiled() {
     const words = [...flags.split(" "), `${type}/app.ts`];
     await tool("typescript-5/bin/tsc", "--noEmit", ...words);
     await tool("typescript/bin/tsc", ...words);
-    await run(process.execPath, [join(type, "app.js")], { env });
+    await use(process.execPath, type, env);
   };
   try {
     await Promise.all(["module", "commonjs"].map(compile));
   } finally {
     await server?.container.stop();
   }
+}
+
+/** What never settles ends Node without a word. */
+async function use(program, type, env) {
+  const printed = await run(program, [join(type, "app.js")], { env });
+  check(printed === "done\n", `${type}/app.js printed ${printed}`);
 }
 
 /** For pg, which no embedded database takes; needs tsx. */
@@ -127,7 +133,7 @@ async function onOtherNodes() {
     const program = at("nodes", "node_modules", `node-${version}`, "bin", "node");
     console.log((await run(program, ["--version"])).trim());
     await run(program, ["imports.mjs"]);
-    for (const type of ["module", "commonjs"]) await run(program, [join(type, "app.js")]);
+    for (const type of ["module", "commonjs"]) await use(program, type);
   }
 }
 

@@ -91,6 +91,7 @@ async function main(): Promise<void> {
     await client.end();
   }
   await pool.end();
+  console.log("done");
 }
 
 void main();
