@@ -24,11 +24,13 @@ import { autovacuum, sessions, wraparound } from "./doctor/upkeep.ts";
 import { databaseError } from "./errors.ts";
 import { confinedTransaction } from "./transaction.ts";
 
+/** One finding of {@link doctor}. */
 export interface Diagnosis extends Judgement {
   /** The check that says it: `logins`, `indexes`, … */
   readonly check: string;
 }
 
+/** How thoroughly to look. */
 export interface DoctorOptions {
   /** Also read whole tables: references across organizations, counters that are full. Default false. */
   readonly deep?: boolean | undefined;
