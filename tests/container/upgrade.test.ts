@@ -1,10 +1,8 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { expect, test } from "vitest";
 import { loadDemo } from "../../src/demo.ts";
 import { diff } from "../../src/diff.ts";
-import { migrate, readMigrations } from "../../src/migrate.ts";
+import { migrate } from "../../src/migrate.ts";
+import { MIGRATIONS } from "../../src/migrations.ts";
 import { contents } from "../contents.ts";
 import { type Query, openEmpty, suite } from "../engine.ts";
 import { guarantees } from "../isolation/guarantees.ts";
@@ -15,8 +13,8 @@ import { insertOneOfEach } from "../rows.ts";
  * then on also what `.ci/upgrade` does: that release's own tests on the newest migrations.
  */
 const PREVIOUS = "0010_row_level_security";
-const names = readMigrations().map(({ name }) => name);
-const later = names.slice(names.indexOf(PREVIOUS) + 1);
+const count = MIGRATIONS.findIndex(({ name }) => name === PREVIOUS) + 1;
+const later = MIGRATIONS.slice(count).map(({ name }) => name);
 
 /** The database of the previous release, filled, then migrated to the newest. */
 const upgraded = { before: {}, after: {}, applied: [] as readonly string[] };
@@ -49,8 +47,7 @@ suite(
   },
   async () => {
     const database = await openEmpty();
-    const folder = await folderOfPrevious();
-    await migrate(database.db, { folder }).finally(() => rm(folder, { recursive: true }));
+    await migrate(database.db, { migrations: MIGRATIONS.slice(0, count) });
     await loadDemo(database.db);
     await database.db.transaction(insertOneOfEach);
     const columns = await columnsOf(database.query);
@@ -61,17 +58,6 @@ suite(
     return database;
   },
 );
-
-/** The migration files as the previous release had them. */
-async function folderOfPrevious(): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), "meta-agent-db-previous-"));
-  await cp("drizzle", folder, { recursive: true });
-  const path = join(folder, "meta", "_journal.json");
-  const journal: { entries: { tag: string }[] } = JSON.parse(await readFile(path, "utf8"));
-  const entries = journal.entries.filter(({ tag }) => !later.includes(tag));
-  await writeFile(path, JSON.stringify({ ...journal, entries }));
-  return folder;
-}
 
 /** Names of columns, of whatever table. */
 async function columnsOf(query: Query): Promise<string[]> {
