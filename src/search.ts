@@ -16,6 +16,7 @@ import {
   agentExecutionLogs as logs,
   executionEmbeddings as embeddings,
 } from "./schema/index.ts";
+import { takingTurns } from "./turns.ts";
 import type { ExecutionStatus } from "./values.ts";
 
 /** What the log of a result must be; all that are given. */
@@ -93,8 +94,10 @@ export async function findSimilarExecutions<
   };
   const probes = await worthwhileProbes(tx, search, scope);
   if (probes !== undefined) {
-    const found = await withSettings(tx, indexOnly(probes), () =>
-      nearest(sql<number>`${column} <=> ${direction}::vector`),
+    const found = await inTurn(tx._.session, () =>
+      withSettings(tx, indexOnly(probes), () =>
+        nearest(sql<number>`${column} <=> ${direction}::vector`),
+      ),
     );
     if (found.length === limit) return found;
   }
@@ -106,6 +109,9 @@ export async function findSimilarExecutions<
 
 type Search = SimilaritySearch &
   Required<Pick<SimilaritySearch, "limit" | "maxDistance" | "filters">>;
+
+/** Searches of one transaction wait for each other: each would take the settings of another for the former ones. */
+const inTurn = takingTurns();
 
 const COLUMNS = {
   input: embeddings.inputEmbedding,

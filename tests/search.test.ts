@@ -363,7 +363,7 @@ suite("similar executions among many", (database) => {
       expect(all).toMatchObject({ found: all.expected, scans: 1 });
     });
 
-    test("settings of the transaction are as before", async () => {
+    test("settings of the transaction are as before, after searches side by side too", async () => {
       await inOrganization(database, organizations.large, async (tx) => {
         const settings = () =>
           tx.execute(sql`
@@ -372,7 +372,9 @@ suite("similar executions among many", (database) => {
               current_setting('ivfflat.iterative_scan') as scan`);
         await tx.execute(sql`select '[1]'::vector, set_config('ivfflat.probes', '7', true)`);
         const before = await settings();
-        await findSimilarExecutions(tx, { vector: vectorOf(1), by: "input" });
+        await Promise.all(
+          [1, 2, 3].map((n) => findSimilarExecutions(tx, { vector: vectorOf(n), by: "input" })),
+        );
         expect(await settings()).toEqual(before);
       });
     });
