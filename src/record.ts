@@ -1,5 +1,5 @@
 /** Recording executions: many log rows, and their embeddings, at nearly the speed of COPY. */
-import { type SQL, type TablesRelationalConfig, is, sql } from "drizzle-orm";
+import { DrizzleQueryError, type SQL, type TablesRelationalConfig, is, sql } from "drizzle-orm";
 import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
 import { PostgresJsSession } from "drizzle-orm/postgres-js";
 import {
@@ -16,6 +16,8 @@ import {
 import { type Cell, copyIn, copyType } from "./copy.ts";
 import { rows } from "./database.ts";
 import { databaseError } from "./errors.ts";
+
+import { takingTurns } from "./turns.ts";
 
 export type { NewExecution };
 
@@ -69,8 +71,9 @@ export async function recordExecutions<
  * As {@link recordExecutions}, of any number of entries in bounded memory: takes up to 5,000 at a time, or
  * fewer of large ones, and those of the next chunk while PostgreSQL has the last.
  *
- * When it throws, the chunk of that entry is not written, the chunks before it are: they stay if the caller
- * catches, and commits. The source is closed. Indexes count from 0 over the whole stream.
+ * Each chunk has a savepoint. When it throws, the chunk of that entry is not written, the chunks before it are:
+ * they stay if the caller catches, and commits. The source is closed. Indexes count from 0 over the whole
+ * stream. The source must not record in the same transaction: it would wait for itself.
  */
 export async function recordExecutionStream<
   HKT extends PgQueryResultHKT,
@@ -84,17 +87,8 @@ export async function recordExecutionStream<
   return inTurn(tx._.session, () => new Recorder(tx, options).recordAll(entries, CHUNK));
 }
 
-const turns = new WeakMap<object, Promise<unknown>>();
-
 /** Calls in one transaction wait for each other: they share its temporary table. */
-function inTurn<T>(session: object, work: () => Promise<T>): Promise<T> {
-  const turn = (turns.get(session) ?? Promise.resolve()).then(work);
-  turns.set(
-    session,
-    turn.catch(() => {}),
-  );
-  return turn;
-}
+const inTurn = takingTurns();
 
 // ── The statements. Names are the schema's own; values are in `incoming`. ──
 
@@ -138,6 +132,8 @@ const INSERT = sql.raw(`,
     insert into public.agent_execution_logs (${COLUMNS.map(({ name }) => name).join(", ")})
     select ${COLUMNS.map(valueOf).join(", ")} from incoming as r
     where not exists (select from dangling)
+    -- Of two callers with the same ids one waits; in different orders each would wait for the other.
+    order by r.id
     on conflict (id) do nothing
     returning id
   )
@@ -159,6 +155,7 @@ const REVIEW = sql.raw(`
 interface Executor {
   readonly _: { readonly session: object };
   execute(query: SQL): PromiseLike<unknown>;
+  transaction<T>(work: (inner: Executor) => Promise<T>): Promise<T>;
 }
 
 /** Sends batches, the next while PostgreSQL has the last. */
@@ -184,21 +181,24 @@ class Recorder {
       for await (const entry of entries) {
         batch.add(entry);
         if (!batch.isFull(limit)) continue;
-        await this.#send(batch);
+        await this.#send(batch, limit);
         batch = new Batch(batch.first + batch.rows.length);
       }
-      if (batch.rows.length > 0) await this.#send(batch);
+      if (batch.rows.length > 0) await this.#send(batch, limit);
     } finally {
       await this.#settled;
     }
     return this.#report;
   }
 
-  async #send(batch: Batch): Promise<void> {
+  async #send(batch: Batch, limit: number): Promise<void> {
     await this.#giveIds(batch);
-    const incoming = (await this.#copied(batch)) ?? fromJson(batch.json());
+    const encoded = (await this.#mayCopy(batch)) ? batch.copyRows() : batch.json();
     await this.#settled;
-    this.#settled = naming(batch, () => this.#settle(batch, incoming));
+    const write = (tx: Executor) => this.#write(tx, batch, encoded);
+    this.#settled = naming(batch, () =>
+      limit > SMALL ? this.tx.transaction(write) : write(this.tx),
+    );
     // Whoever awaits it next is told.
     this.#settled.catch(() => {});
   }
@@ -207,6 +207,7 @@ class Recorder {
   async #giveIds({ rows: logs, embeddings: vectors }: Batch): Promise<void> {
     const nameless = logs.filter((cells, n) => cells[ID] === null && vectors.has(n));
     if (nameless.length === 0) return;
+    await this.#settled;
     const instants = JSON.stringify(nameless.map((cells) => cells[TIMESTAMP]));
     const made = await this.tx.execute(sql`
       select ${sql.raw(DEFAULTS["id"] ?? "")} as id
@@ -215,83 +216,89 @@ class Recorder {
     for (const [n, { id }] of rows<{ id: string }>(made).entries()) nameless[n]?.splice(ID, 1, id);
   }
 
-  /** Copies a large chunk into the temporary table, where that is possible. */
-  async #copied(batch: Batch): Promise<SQL | undefined> {
-    const { session } = this.tx._;
-    if (!batch.isLarge || !is(session, PostgresJsSession)) return undefined;
+  /** Whether a chunk is worth a COPY, and one is possible. */
+  async #mayCopy(batch: Batch): Promise<boolean> {
+    if (!batch.isLarge || !is(this.tx._.session, PostgresJsSession)) return false;
     this.#copy ??= await this.#possibilities();
-    if (!this.#copy.may) return undefined;
-    const copy = batch.copyRows();
-    await this.#settled;
-    const emptied = this.#copy.made
+    return this.#copy.may;
+  }
+
+  /** Copies rows into the temporary table. */
+  async #copied({ _: { session } }: Executor, encoded: Buffer): Promise<SQL> {
+    if (!is(session, PostgresJsSession)) throw new TypeError("COPY needs postgres.js");
+    const emptied = this.#copy?.made
       ? `truncate ${TABLE}`
       : `create temporary table ${TABLE} (${FIELD_LIST}) on commit drop`;
-    this.#copy.made = true;
     const statement = `${emptied}; copy ${TABLE} from stdin (format binary)`;
-    await naming(batch, () => copyIn(session, { statement, rows: copy }));
+    await copyIn(session, { statement, rows: encoded });
+    this.#copy = { may: true, made: true };
     return fromTable;
   }
 
   async #possibilities(): Promise<Possibilities> {
+    await this.#settled;
     const asked = await this.tx.execute(sql`
       select has_database_privilege(current_database(), 'TEMP') as may, to_regclass(${TABLE}) is not null as made`);
     return rows<Possibilities>(asked)[0] ?? { may: false, made: false };
   }
 
-  async #settle(batch: Batch, incoming: SQL): Promise<void> {
+  async #write(tx: Executor, batch: Batch, encoded: Buffer | string): Promise<void> {
+    const incoming =
+      typeof encoded === "string" ? fromJson(encoded) : await this.#copied(tx, encoded);
     const count = batch.rows.length;
-    const [result] = rows<Inserted>(await this.tx.execute(sql`${incoming}${INSERT}`));
+    const [result] = rows<Inserted>(await tx.execute(sql`${incoming}${INSERT}`));
     if (!result) throw new TypeError("an aggregate answers one row");
     if (result.dangling) {
       throw batch.refusal(placesOf(result.dangling), "no row that the caller sees has this id");
     }
     const allNew = result.inserted === count;
-    const differing = allNew ? [] : await this.#review(batch, incoming, result);
-    if (batch.embeddings.size > 0) await this.#embed(batch, { differing, allNew });
+    const differing = allNew ? [] : await review(tx, { batch, incoming, result });
+    if (batch.embeddings.size > 0) await embed(tx, { batch, differing, allNew });
     this.#report.inserted += result.inserted;
     this.#report.repeated += count - result.inserted - differing.length;
     this.#report.conflicting.push(...differing.map(({ id }) => id));
     this.options.onProgress?.(batch.first + count);
   }
+}
 
-  /** Answers the entries whose id is taken by a row that holds something else. */
-  async #review(batch: Batch, incoming: SQL, { ids }: Inserted): Promise<Differing[]> {
-    const found = rows<Differing>(await this.tx.execute(sql`${incoming}${REVIEW}`));
-    const hidden = found.filter((row) => row.hidden).map(({ n }) => ({ n, key: "id" }));
-    if (hidden.length === 0) return found;
-    await this.tx.execute(
-      sql`delete from public.agent_execution_logs where id = any (string_to_array(${ids ?? ""}, ',')::uuid[])`,
-    );
-    throw batch.refusal(hidden, "taken: a row with this id exists, and the caller does not see it");
-  }
+/** Answers the entries whose id is taken by a row that holds something else. */
+async function review(
+  tx: Executor,
+  { batch, incoming, result }: { batch: Batch; incoming: SQL; result: Inserted },
+): Promise<Differing[]> {
+  const found = rows<Differing>(await tx.execute(sql`${incoming}${REVIEW}`));
+  const hidden = found.filter((row) => row.hidden).map(({ n }) => ({ n, key: "id" }));
+  if (hidden.length === 0) return found;
+  await tx.execute(
+    sql`delete from public.agent_execution_logs where id = any (string_to_array(${result.ids ?? ""}, ',')::uuid[])`,
+  );
+  throw batch.refusal(hidden, "taken: a row with this id exists, and the caller does not see it");
+}
 
-  async #embed(
-    batch: Batch,
-    { differing, allNew }: { differing: Differing[]; allNew: boolean },
-  ): Promise<void> {
-    const conflicting = new Set(differing.map(({ n }) => n));
-    const ofLog = new Map<Cell | undefined, string>();
-    for (const [n, json] of batch.embeddings) {
-      const id = batch.rows[n]?.[ID];
-      if (!conflicting.has(n) && !ofLog.has(id)) ofLog.set(id, json);
-    }
-    if (!allNew) {
-      // Two callers that add embeddings to a log that is there take turns.
-      const logs = [...ofLog.keys()].join(",");
-      await this.tx.execute(sql`select id from public.agent_execution_logs
-        where id = any (string_to_array(${logs}, ',')::uuid[]) order by id for no key update`);
-    }
-    const json = [...ofLog].map(
-      ([id, vectors]) => `{"execution_log_id":"${String(id)}",${vectors}`,
-    );
-    await this.tx.execute(sql`
-      insert into public.execution_embeddings
-        (execution_log_id, organization_id, input_embedding, output_embedding, error_embedding)
-      select l.id, l.organization_id, e.input_embedding, e.output_embedding, e.error_embedding
-      from json_populate_recordset(null::public.execution_embeddings, ${`[${json.join(",")}]`}::text::json) as e
-      join public.agent_execution_logs as l on l.id = e.execution_log_id
-      where not exists (select from public.execution_embeddings as x where x.execution_log_id = l.id)`);
+async function embed(
+  tx: Executor,
+  { batch, differing, allNew }: { batch: Batch; differing: Differing[]; allNew: boolean },
+): Promise<void> {
+  const conflicting = new Set(differing.map(({ n }) => n));
+  const ofLog = new Map<Cell | undefined, string>();
+  for (const [n, json] of batch.embeddings) {
+    const id = batch.rows[n]?.[ID];
+    if (!conflicting.has(n) && !ofLog.has(id)) ofLog.set(id, json);
   }
+  if (!allNew) {
+    // Two callers that add embeddings to a log that is there take turns.
+    const logs = [...ofLog.keys()].join(",");
+    await tx.execute(sql`select id from public.agent_execution_logs
+      where id = any (string_to_array(${logs}, ',')::uuid[]) order by id for no key update`);
+  }
+  const json = [...ofLog].map(([id, vectors]) => `{"execution_log_id":"${String(id)}",${vectors}`);
+  await tx.execute(sql`
+    insert into public.execution_embeddings
+      (execution_log_id, organization_id, input_embedding, output_embedding, error_embedding)
+    select l.id, l.organization_id, e.input_embedding, e.output_embedding, e.error_embedding
+    from json_populate_recordset(null::public.execution_embeddings, ${`[${json.join(",")}]`}::text::json) as e
+    join public.agent_execution_logs as l on l.id = e.execution_log_id
+    where not exists (select from public.execution_embeddings as x where x.execution_log_id = l.id)`);
 }
 
 interface Possibilities extends Record<string, unknown> {
@@ -326,6 +333,10 @@ async function naming<T>({ first, rows: { length } }: Batch, work: () => Promise
   } catch (cause) {
     const refusal = databaseError(cause);
     if (!refusal) throw cause;
-    throw new Error(`entries ${first} to ${first + length - 1}: ${refusal.message}`, { cause });
+    // Drizzle's own error holds all that was sent.
+    const server = cause instanceof DrizzleQueryError ? cause.cause : cause;
+    throw new Error(`entries ${first} to ${first + length - 1}: ${refusal.message}`, {
+      cause: server,
+    });
   }
 }

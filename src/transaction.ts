@@ -1,4 +1,4 @@
-import { type TablesRelationalConfig, is } from "drizzle-orm";
+import { type TablesRelationalConfig, is, sql } from "drizzle-orm";
 import {
   type PgDatabase,
   type PgQueryResultHKT,
@@ -14,6 +14,8 @@ interface Life {
   over: boolean;
   /** Its connection was lost: the driver's COMMIT or ROLLBACK would reach another transaction, or nobody. */
   lost: boolean;
+  /** A statement has failed. Only postgres.js tells whoever goes on that nothing was committed. */
+  failed: boolean;
   /** Statements that are running. */
   readonly running: Set<Promise<unknown>>;
   /** Settles, never rejects, when no COPY has the connection to itself. */
@@ -47,6 +49,7 @@ export async function confinedTransaction<
   const life: Life = {
     over: false,
     lost: false,
+    failed: false,
     running: new Set(),
     copied: Promise.resolve(),
     end: "statement",
@@ -55,7 +58,10 @@ export async function confinedTransaction<
     if (is(tx, PostgresJsTransaction)) life.end = "unseen";
     confine(tx, life);
     try {
-      return await work(tx);
+      const result = await work(tx);
+      // Unless a savepoint was rolled back, PostgreSQL refuses this.
+      if (life.failed && life.end === "statement") await tx.execute(sql`select 1`);
+      return result;
     } finally {
       life.over = true;
       await life.copied;
@@ -152,6 +158,7 @@ async function confined<T>(life: Life, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
+    life.failed = true;
     life.lost ||= isConnectionLoss(error);
     throw error;
   }

@@ -1,4 +1,4 @@
-import { sql } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import type { PgliteDatabase } from "drizzle-orm/pglite";
 import type { PostgresJsDatabase } from "drizzle-orm/postgres-js";
 import { expect, expectTypeOf, test } from "vitest";
@@ -98,6 +98,19 @@ suite("withOrganization and withServiceRole", (database) => {
       return tx.selectDistinct({ id: agentRegistry.organizationId }).from(agentRegistry);
     });
     expect(organizations).toEqual([{ id: A }]);
+  });
+
+  test("work that goes on after a failed statement is rejected: nothing of it was committed", async () => {
+    const agent = newAgent();
+    const done = withOrganization(database.db, A, async (tx) => {
+      await tx.insert(agentRegistry).values(agent);
+      await tx.execute(sql`select 1 / 0`).catch(() => {});
+    });
+    await expect(done).rejects.toThrow();
+    await withOrganization(database.db, A, async (tx) => {
+      const found = tx.select().from(agentRegistry).where(eq(agentRegistry.id, agent.id));
+      expect(await found).toEqual([]);
+    });
   });
 
   test("a statement that a transaction left behind is refused, not answered from the next one", async () => {

@@ -57,6 +57,21 @@ suite("recording executions, between sessions", (database) => {
     },
   );
 
+  test.each([100, 1500])(
+    "two callers with the same %i ids in opposite orders do not wait for each other for ever",
+    async (size) => {
+      for (let round = 0; round < 8; round += 1) {
+        const entries = executions(size);
+        const results = await Promise.all(
+          [entries, entries.toReversed()].map((mine) =>
+            asTenant((tx) => recordExecutions(tx, mine)),
+          ),
+        );
+        expect(results.reduce((sum, { inserted }) => sum + inserted, 0)).toBe(size);
+      }
+    },
+  );
+
   test("two callers that add an embedding to a log that is there add one", async () => {
     const entries = executions(20);
     await asTenant((tx) => recordExecutions(tx, entries));
