@@ -1,4 +1,4 @@
-import { type TablesRelationalConfig, is } from "drizzle-orm";
+import { type TablesRelationalConfig, is, sql } from "drizzle-orm";
 import {
   type PgDatabase,
   type PgQueryResultHKT,
@@ -6,6 +6,8 @@ import {
   type PgTransactionConfig,
   type PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
+
+import { type Transaction, rows } from "./database.ts";
 
 /** What has become of a transaction. */
 interface Life {
@@ -63,6 +65,23 @@ export async function confinedTransaction<
 /** Returns at once, or never: the driver goes on only from a connection that is still the transaction's. */
 async function unlessLost(life: Life): Promise<void> {
   if (life.lost) await new Promise(() => {});
+}
+
+/**
+ * Finds functions, operators and types of the server alone while `work` runs: whoever may create in public
+ * could plant there ones that fit better, and they would run as this login. Ours are named with their schema.
+ */
+export async function withServersNames<T>(tx: Transaction, work: () => Promise<T>): Promise<T> {
+  const [before] = rows<{ path: string }>(
+    await tx.execute(sql`select pg_catalog.current_setting('search_path') as path`),
+  );
+  const setPath = (path: string) =>
+    tx.execute(sql`select pg_catalog.set_config('search_path', ${path}, true)`);
+  await setPath("pg_catalog, pg_temp");
+  const result = await work();
+  // The transaction may be the caller's. Where `work` fails, the path goes with what it did.
+  await setPath(before?.path ?? "");
+  return result;
 }
 
 /** Has a transaction, and those nested in it, refuse statements once it is over. */
