@@ -15,7 +15,7 @@ import {
   findOffences,
   liveTypes,
 } from "./offences.ts";
-import { confinedTransaction } from "./transaction.ts";
+import { confinedTransaction, withServersNames } from "./transaction.ts";
 
 export type { Offence } from "./offences.ts";
 
@@ -71,18 +71,8 @@ export async function adopt(
 ): Promise<AdoptResult> {
   const adoptAll = async (tx: Transaction): Promise<AdoptResult> => {
     if (!dryRun) await lockMigrators(tx, { timeout: lockTimeout, onWait });
-    const live = await survey(tx);
-    const findings = await diff(tx);
-    const offences = await findOffences(tx, live);
-    const isFilled = ({ hasDefault }: Offence) => fillDefaults && hasDefault;
-    const result = {
-      findings,
-      offences: offences.filter((offence) => !isFilled(offence)),
-      filled: offences
-        .filter(isFilled)
-        .map(({ table, rule, count }) => ({ table, column: rule, count })),
-      platformRows: await platformRows(tx, live),
-    };
+    await demandPublicFirst(tx);
+    const result = await withServersNames(tx, () => look(tx, fillDefaults));
     if (dryRun || result.offences.length > 0) return { adopted: false, ...result };
     await takeOver(tx, result.filled);
     return { adopted: true, ...result };
@@ -93,16 +83,35 @@ export async function adopt(
   });
 }
 
-/** The columns there are. Throws where adoption is not the way, or cannot be. */
-async function survey(tx: Transaction): Promise<LiveTypes> {
+async function look(tx: Transaction, fillDefaults: boolean): Promise<Omit<AdoptResult, "adopted">> {
+  const live = await survey(tx);
+  const findings = await diff(tx);
+  const offences = await findOffences(tx, live);
+  const isFilled = ({ hasDefault }: Offence) => fillDefaults && hasDefault;
+  return {
+    findings,
+    offences: offences.filter((offence) => !isFilled(offence)),
+    filled: offences
+      .filter(isFilled)
+      .map(({ table, rule, count }) => ({ table, column: rule, count })),
+    platformRows: await platformRows(tx, live),
+  };
+}
+
+/** The first migration demands it too. */
+async function demandPublicFirst(tx: Transaction): Promise<void> {
   const [place] = rows<{ schema: string | null }>(
-    await tx.execute(sql`select current_schema()::text as schema`),
+    await tx.execute(sql`select pg_catalog.current_schema()::text as schema`),
   );
   if (place?.schema !== "public") {
     throw new Error(
       `public must come first on the search_path, not ${place?.schema ?? "nothing"}: ALTER ROLE … SET search_path = public; then try again.`,
     );
   }
+}
+
+/** The columns there are. Throws where adoption is not the way, or cannot be. */
+async function survey(tx: Transaction): Promise<LiveTypes> {
   if ((await readJournal(tx)).length > 0) {
     throw new Error(
       `This database has the journal ${JOURNAL_NAME} already: run meta-agent-db migrate, and meta-agent-db diff to see how it differs.`,
@@ -128,7 +137,7 @@ async function survey(tx: Transaction): Promise<LiveTypes> {
   const [hidden] = rows<{ name: string; owner: string }>(
     await tx.execute(sql`
       select relname::text as name, relowner::regrole::text as owner from pg_class
-      where relnamespace = 'public'::regnamespace and relname = any(${OUR_NAMES}) and row_security_active(oid)
+      where relnamespace = to_regnamespace('public') and relname = any(${OUR_NAMES}) and row_security_active(oid)
       order by relname limit 1`),
   );
   if (hidden) {
@@ -145,7 +154,7 @@ async function otherRelations(tx: Transaction): Promise<string[]> {
   const found = await tx.execute(sql`
     select relname::text as name, case relkind when 'p' then 'partitioned' when 'v' then 'a view'
       when 'm' then 'a materialized view' when 'f' then 'a foreign table' else 'no table' end as kind
-    from pg_class where relnamespace = 'public'::regnamespace and relkind <> 'r'
+    from pg_class where relnamespace = to_regnamespace('public') and relkind <> 'r'
       and relname = any(${OUR_NAMES})
     order by relname`);
   return rows<{ name: string; kind: string }>(found).map(({ name, kind }) => `${name} is ${kind}`);
@@ -180,7 +189,7 @@ async function platformRows(
 ): Promise<AdoptResult["platformRows"]> {
   const counts = TABLES.filter((table) => live.has(`${getTableName(table)}.organization_id`)).map(
     (table) =>
-      sql`select ${getTableName(table)}::text as "table", count(*)::int as count from ${table} where organization_id is null`,
+      sql`select ${getTableName(table)}::text as "table", count(*)::int as count from public.${table} where organization_id is null`,
   );
   if (counts.length === 0) return [];
   const found = await tx.execute(sql`

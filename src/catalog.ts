@@ -59,11 +59,11 @@ export async function readCatalog(db: Database, tables: readonly string[]): Prom
   return confinedTransaction(db, async (tx) => {
     const [before] = rows<{ path: string; quoting: string }>(
       await tx.execute(sql`
-        select current_setting('search_path') as path, current_setting('quote_all_identifiers') as quoting`),
+        select pg_catalog.current_setting('search_path') as path, pg_catalog.current_setting('quote_all_identifiers') as quoting`),
     );
     const set = (path: string, quoting: string) =>
       tx.execute(
-        sql`select set_config('search_path', ${path}, true), set_config('quote_all_identifiers', ${quoting}, true)`,
+        sql`select pg_catalog.set_config('search_path', ${path}, true), pg_catalog.set_config('quote_all_identifiers', ${quoting}, true)`,
       );
     // PostgreSQL leaves out the schemas that the search_path finds.
     await set("", "off");

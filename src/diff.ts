@@ -12,7 +12,7 @@ import {
 } from "./findings.ts";
 import { lockMigrators } from "./lock.ts";
 import { MigrationError, pendingMigrations } from "./migrate.ts";
-import { confinedTransaction } from "./transaction.ts";
+import { confinedTransaction, withServersNames } from "./transaction.ts";
 
 /**
  * What of a database is not as this package's migrations make it, each with the statements that bring it
@@ -81,8 +81,16 @@ export async function applyRepairs(
   const steps = chosen.flatMap(({ finding: { object }, steps: own }) =>
     own.map((step) => ({ ...step, object })),
   );
+  await withServersNames(tx, () => carryOut(tx, steps));
+  return { repaired: chosen.map(({ finding }) => finding), remaining: await diff(tx) };
+}
+
+async function carryOut(
+  tx: Transaction,
+  steps: readonly (Difference["steps"][number] & { object: string })[],
+): Promise<void> {
   // Functions are made before the tables that they read.
-  await tx.execute(sql`select set_config('check_function_bodies', 'off', true)`);
+  await tx.execute(sql`select pg_catalog.set_config('check_function_bodies', 'off', true)`);
   for (const { object, statement } of steps.toSorted((a, b) => a.phase - b.phase)) {
     try {
       await tx.execute(sql.raw(statement));
@@ -90,7 +98,6 @@ export async function applyRepairs(
       throw refused(object, statement, error);
     }
   }
-  return { repaired: chosen.map(({ finding }) => finding), remaining: await diff(tx) };
 }
 
 function refused(object: string, statement: string, error: unknown): unknown {

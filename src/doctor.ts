@@ -22,7 +22,7 @@ import {
 } from "./doctor/schema.ts";
 import { autovacuum, sessions, wraparound } from "./doctor/upkeep.ts";
 import { databaseError } from "./errors.ts";
-import { confinedTransaction } from "./transaction.ts";
+import { confinedTransaction, withServersNames } from "./transaction.ts";
 
 /** One finding of {@link doctor}. */
 export interface Diagnosis extends Judgement {
@@ -66,7 +66,7 @@ export async function doctor(
   { deep = false, longTransaction = 300 }: DoctorOptions = {},
 ): Promise<Diagnosis[]> {
   const examine = async (tx: Transaction): Promise<Diagnosis[]> => {
-    await tx.execute(sql`select set_config('lock_timeout', '1s', true)`);
+    await tx.execute(sql`select pg_catalog.set_config('lock_timeout', '1s', true)`);
     const patient = { ...(await admit(tx)), longTransaction };
     const found: Diagnosis[] = serverFindings(patient).map((one) => ({ ...one, check: "server" }));
     for (const check of CHECKS.filter((one) => isDue(one, patient, deep))) {
@@ -75,7 +75,9 @@ export async function doctor(
     }
     return found;
   };
-  return confinedTransaction(db, examine, { accessMode: "read only" });
+  return confinedTransaction(db, (tx) => withServersNames(tx, () => examine(tx)), {
+    accessMode: "read only",
+  });
 }
 
 /** Where a table is missing, what depends on it would only be an error of a query. */

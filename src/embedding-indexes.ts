@@ -37,11 +37,11 @@ export function fittedLists(rowCount: number): number {
 export function indexFacts(name: EmbeddingIndex["name"]): SQL {
   return sql`
     select (select option_value::int from pg_options_to_table(c.reloptions) where option_name = 'lists') as lists,
-      (pg_relation_size(c.oid) / current_setting('block_size')::int)::float8 as pages,
-      substring(obj_description(c.oid, 'pg_class')
-        from '^Built over (\\d+) rows, file ' || pg_relation_filenode(c.oid) || '\\.$')::int as built_over
+      (pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::int)::float8 as pages,
+      substring(pg_catalog.obj_description(c.oid, 'pg_class')
+        from '^Built over (\\d+) rows, file ' || pg_catalog.pg_relation_filenode(c.oid)::text || '\\.$')::int as built_over
     from pg_class as c join pg_index as i on i.indexrelid = c.oid
-    where c.oid = to_regclass(${`public.${name}`}) and i.indisvalid`;
+    where c.oid = to_regclass(${`public.${name}`})::oid and i.indisvalid`;
 }
 
 type Session = Pick<Database, "execute">;
@@ -72,7 +72,7 @@ async function stateOf(
 ): Promise<EmbeddingIndexState> {
   const [found] = rows<{ rows: number; lists: number | null; built_over: number | null }>(
     await db.execute(
-      sql`select (select count(${column})::int from ${executionEmbeddings}) as rows, lists, built_over
+      sql`select (select pg_catalog.count(${column})::int from public.${executionEmbeddings}) as rows, lists, built_over
         from (select) as one left join (${indexFacts(name)}) as facts on true`,
     ),
   );
@@ -147,7 +147,7 @@ export async function rebuildEmbeddingIndexes(
   });
 }
 
-const LOCK = sql`hashtextextended('meta-agent-db rebuild', 0)`;
+const LOCK = sql`pg_catalog.hashtextextended('meta-agent-db rebuild', 0)`;
 
 /** One session for all statements, and the only one that rebuilds: of postgres.js's pool a reserved connection; PGlite has but one. */
 async function onOneConnection<T>(
@@ -222,7 +222,7 @@ async function build(
 ): Promise<void> {
   await session.execute(sql`
     select set_config('maintenance_work_mem', greatest(${learningMemory(lists)}::bigint,
-      pg_size_bytes(current_setting('maintenance_work_mem')) / 1024) || 'kB', false)`);
+      pg_size_bytes(current_setting('maintenance_work_mem')) / 1024)::text || 'kB', false)`);
   await session.execute(
     sql.raw(
       `create index concurrently ${name}_new on public.execution_embeddings using ivfflat (${column.name} vector_cosine_ops) with (lists = ${lists})`,
@@ -244,8 +244,8 @@ async function takePlace(session: Session, { name }: EmbeddingIndex, count: numb
     sql.raw(`DO $$ BEGIN
       ALTER INDEX IF EXISTS public.${name} RENAME TO ${name}_old;
       ALTER INDEX public.${name}_new RENAME TO ${name};
-      EXECUTE format('COMMENT ON INDEX public.${name} IS %L',
-        'Built over ${count} rows, file ' || pg_relation_filenode('public.${name}') || '.');
+      EXECUTE pg_catalog.format('COMMENT ON INDEX public.${name} IS %L',
+        'Built over ${count} rows, file ' || pg_catalog.pg_relation_filenode('public.${name}')::text || '.');
     END $$`),
   );
 }

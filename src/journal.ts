@@ -30,22 +30,27 @@ END $$;`;
 export const recordStatement = ({ hash, when }: { hash: string; when: number }) =>
   `INSERT INTO ${JOURNAL_NAME} (hash, created_at) VALUES ('${hash}', ${when});`;
 
+/** This login may not read the journal. */
+export class UnreadableJournalError extends Error {
+  override readonly name = "UnreadableJournalError";
+}
+
 /**
  * The journal in the order of its rows; empty where there is none.
- * @throws {Error} when this login may not read it, saying who may and which grants are missing
+ * @throws {UnreadableJournalError} when this login may not read it, saying who may and which grants are missing
  */
 export async function readJournal(db: Database | Transaction): Promise<JournalRow[]> {
   // By the catalog: to_regclass raises where the schema may not be looked into.
   const [journal] = rows<{ readable: boolean; owner: string; login: string }>(
     await db.execute(sql`
       select has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT') as readable,
-        pg_get_userbyid(c.relowner) as owner, quote_ident(current_user) as login
+        pg_get_userbyid(c.relowner) as owner, pg_catalog.quote_ident(current_user) as login
       from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
       where n.nspname = ${JOURNAL.schema} and c.relname = ${JOURNAL.table}`),
   );
   if (!journal) return [];
   if (!journal.readable) {
-    throw new Error(
+    throw new UnreadableJournalError(
       [
         `${journal.login} may not read the journal ${JOURNAL_NAME}.`,
         `Connect as ${journal.owner}, or have it run: GRANT USAGE ON SCHEMA ${JOURNAL.schema} TO ${journal.login}; GRANT SELECT ON TABLE ${JOURNAL_NAME} TO ${journal.login};`,
@@ -56,7 +61,7 @@ export async function readJournal(db: Database | Transaction): Promise<JournalRo
     await db.execute(
       sql.raw(`
         select created_at::text as "when", hash,
-          to_jsonb(journal) ->> 'applied_at' as at, to_jsonb(journal) ->> 'applied_by' as by
+          pg_catalog.to_jsonb(journal) ->> 'applied_at' as at, pg_catalog.to_jsonb(journal) ->> 'applied_by' as by
         from ${JOURNAL_NAME} as journal order by id`),
     ),
   );

@@ -4,7 +4,7 @@ import { tableNames } from "./drizzle-kit.ts";
 import { databaseError } from "./errors.ts";
 
 /** The key of the one lock that all migrators of a database take, as SQL. */
-export const LOCK_KEY = "hashtextextended('meta-agent-db migrate', 0)";
+export const LOCK_KEY = "pg_catalog.hashtextextended('meta-agent-db migrate', 0)";
 
 /** A session that is in the way, as far as this login may see it. */
 export interface LockHolder {
@@ -46,7 +46,9 @@ export async function lockMigrators(
   if (timeout !== undefined) {
     // PostgreSQL takes 0 for "without limit".
     const milliseconds = Math.max(1, Math.round(timeout * 1000));
-    await tx.execute(sql`select set_config('lock_timeout', ${`${milliseconds}ms`}, true)`);
+    await tx.execute(
+      sql`select pg_catalog.set_config('lock_timeout', ${`${milliseconds}ms`}, true)`,
+    );
   }
   if (await tryLock(tx)) return;
   if (timeout !== 0) {
@@ -91,7 +93,7 @@ async function holdersOf(db: Database | Transaction, condition: SQL): Promise<Lo
   const found = rows<{ pid: number; application: string; login: string; since: string | null }>(
     await db.execute(sql`
       select distinct a.pid, a.application_name as application, a.usename::text as login,
-        to_jsonb(a.xact_start) #>> '{}' as since
+        pg_catalog.to_jsonb(a.xact_start) #>> '{}' as since
       from pg_locks as l join pg_stat_activity as a on a.pid = l.pid
       where l.granted and l.pid <> pg_backend_pid()
         and l.database = (select oid from pg_database where datname = current_database())

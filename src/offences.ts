@@ -38,9 +38,13 @@ export type LiveTypes = ReadonlyMap<string, string>;
 export async function liveTypes(tx: Transaction): Promise<LiveTypes> {
   const found = await tx.execute(sql`
     select c.relname || '.' || a.attname as path,
-      case t.typtype when 'e' then 'enum ' else '' end || format_type(a.atttypid, a.atttypmod) as type
+      case t.typtype when 'e' then 'enum ' else '' end || case
+        when a.atttypid in (select objid from pg_depend join pg_extension as x on x.oid = refobjid
+          where classid = 'pg_type'::regclass and refclassid = 'pg_extension'::regclass and extname = 'vector')
+        then regexp_replace(format_type(a.atttypid, a.atttypmod), '^.*\\.', '')
+        else format_type(a.atttypid, a.atttypmod) end as type
     from pg_class as c join pg_attribute as a on a.attrelid = c.oid join pg_type as t on t.oid = a.atttypid
-    where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
+    where c.relnamespace = to_regnamespace('public') and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
       and c.relname = any(${sql.param(TABLES.map(getTableName))}::text[])`);
   return new Map(
     rows<{ path: string; type: string }>(found).map(({ path: name, type }) => [name, type]),
@@ -103,12 +107,14 @@ export function rulesOf(table: PgTable, live: LiveTypes): Rule[] {
 function rowsOf(table: PgTable, live: LiveTypes): SQL {
   const present = columnsOf(table).filter((column) => live.has(path(column)));
   const isAsItIsToBe = (column: AnyPgColumn) => live.get(path(column)) === column.getSQLType();
-  if (present.every(isAsItIsToBe)) return sql`${table}`;
-  const cast = present.map(
-    (column) =>
-      sql`${sql.identifier(column.name)}::${sql.raw(column.getSQLType())} as ${sql.identifier(column.name)}`,
-  );
-  return sql`(select ${sql.join(cast, sql`, `)} from ${table}) as ${table}`;
+  if (present.every(isAsItIsToBe)) return sql`public.${table}`;
+  const cast = present.map((column) => {
+    const name = sql.identifier(column.name);
+    return isAsItIsToBe(column)
+      ? sql`${name}`
+      : sql`${name}::${sql.raw(column.getSQLType())} as ${name}`;
+  });
+  return sql`(select ${sql.join(cast, sql`, `)} from public.${table}) as ${table}`;
 }
 
 function required(table: PgTable, live: LiveTypes): Rule[] {
@@ -122,7 +128,7 @@ function required(table: PgTable, live: LiveTypes): Rule[] {
             name,
             demands: `${name}: not NULL`,
             reads: [column],
-            offenders: sql`select id from ${table} where ${column} is null`,
+            offenders: sql`select id from public.${table} where ${column} is null`,
             hasDefault,
           },
         ];
@@ -130,7 +136,7 @@ function required(table: PgTable, live: LiveTypes): Rule[] {
       const demands = `${name}: a value, but the column is missing and has no default`;
       return hasDefault
         ? []
-        : [{ name, demands, reads: [], offenders: sql`select id from ${table}` }];
+        : [{ name, demands, reads: [], offenders: sql`select id from public.${table}` }];
     });
 }
 
@@ -224,7 +230,7 @@ function references(table: PgTable, live: LiveTypes): Rule[] {
       reads: [child],
       offenders: sql`select ${id} from ${from} where ${child} is not null ${
         live.has(path(parent))
-          ? sql`and not exists (select from ${parent.table} as parent where parent.id = ${child})`
+          ? sql`and not exists (select from public.${parent.table} as parent where parent.id = ${child})`
           : undefined
       }`,
     };
@@ -239,8 +245,8 @@ function references(table: PgTable, live: LiveTypes): Rule[] {
         (column) => column !== undefined,
       ),
       offenders: sql`select ${id} from ${from}
-        join ${parent.table} as parent on parent.id = ${child}
-        ${owner ? sql`join ${ownerTable} on ${owner.parent} = ${owner.child}` : undefined}
+        join public.${parent.table} as parent on parent.id = ${child}
+        ${owner ? sql`join public.${ownerTable} on ${owner.parent} = ${owner.child}` : undefined}
         where parent.organization_id <> ${ownerTable}.organization_id`,
     };
     return [orphans, strangers];

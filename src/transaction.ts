@@ -8,6 +8,8 @@ import {
 } from "drizzle-orm/pg-core";
 import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
 
+import { type Transaction, rows } from "./database.ts";
+
 /** What has become of a transaction. */
 interface Life {
   /** Its work has settled, or its connection was lost. */
@@ -81,6 +83,23 @@ export async function confinedTransaction<
 /** Returns at once, or never: postgres.js goes on only from a connection that is still the transaction's. */
 async function unlessLost(life: Life): Promise<void> {
   if (life.lost && life.end === "unseen") await new Promise(() => {});
+}
+
+/**
+ * Finds functions, operators and types of the server alone while `work` runs: whoever may create in public
+ * could plant there ones that fit better, and they would run as this login. Ours are named with their schema.
+ */
+export async function withServersNames<T>(tx: Transaction, work: () => Promise<T>): Promise<T> {
+  const [before] = rows<{ path: string }>(
+    await tx.execute(sql`select pg_catalog.current_setting('search_path') as path`),
+  );
+  const setPath = (path: string) =>
+    tx.execute(sql`select pg_catalog.set_config('search_path', ${path}, true)`);
+  await setPath("pg_catalog, pg_temp");
+  const result = await work();
+  // The transaction may be the caller's. Where `work` fails, the path goes with what it did.
+  await setPath(before?.path ?? "");
+  return result;
 }
 
 /** Has a transaction, and those nested in it, refuse statements once it is over. */

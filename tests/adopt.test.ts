@@ -10,6 +10,7 @@ import { catalog } from "./catalog.ts";
 import { contents } from "./contents.ts";
 import { type Query, openEmpty, suite } from "./engine.ts";
 import { fillSeed, makeSeed } from "./made-by-seed.ts";
+import { planted } from "./planted.ts";
 
 async function openSeed() {
   const database = await openEmpty();
@@ -404,6 +405,30 @@ suite(
         await query(`drop table ${others.join(", ")} cascade`);
         await query("delete from prompt_library_usage");
         expect((await adopt(tx)).adopted).toBe(true);
+        expect(await diff(tx)).toEqual([]);
+      }));
+
+    const ASKING = ["adopt", "offences", "catalog", "journal", "lock", "schema/table", "expected"];
+    const plantedFor = (spared: readonly string[] = []) =>
+      planted(
+        ASKING.map((name) => `${name}.ts`),
+        spared,
+      ).split(/(?<=end \$\$);/);
+
+    test("a dry run calls nothing that others planted in schema public", () =>
+      tried(async (tx, query) => {
+        const before = await adopt(tx, { dryRun: true });
+        for (const statement of plantedFor()) await query(statement);
+        expect(await adopt(tx, { dryRun: true })).toEqual(before);
+      }));
+
+    // The first migration compares by <> and cannot change any more.
+    test("nothing that others planted in schema public is called, or gets into what is made", () =>
+      tried(async (tx, query) => {
+        await query("update agent_registry set status = null");
+        await query("drop table agent_dependencies");
+        for (const statement of plantedFor(["<>"])) await query(statement);
+        expect((await adopt(tx, { fillDefaults: true })).adopted).toBe(true);
         expect(await diff(tx)).toEqual([]);
       }));
 

@@ -5,6 +5,7 @@ import { loadDemo } from "../src/demo.ts";
 import { type Diagnosis, type DoctorOptions, doctor } from "../src/doctor.ts";
 import { rebuildEmbeddingIndexes } from "../src/embedding-indexes.ts";
 import { type TestDatabase, engine, openEmpty, suite } from "./engine.ts";
+import { planted } from "./planted.ts";
 import { oneOfEach } from "./rows.ts";
 
 const [OURS, THEIRS] = [
@@ -142,7 +143,7 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
         "create table notes (agent_id uuid references agent_registry, sla_id uuid references agent_slas)",
         "create index on notes (sla_id) where sla_id is not null",
       ],
-      [/^warning references: the reference notes_agent_id_fkey of notes has no index/],
+      [/^warning references: the reference notes_agent_id_fkey of public.notes has no index/],
     ],
     [
       "a reference of two columns whose index begins with another",
@@ -152,7 +153,7 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
          foreign key (sla_id, organization_id) references agent_slas (id, organization_id))`,
         "create index on notes (day, sla_id, organization_id)",
       ],
-      [/^warning references: the reference notes_sla_id_organization_id_fkey of notes/],
+      [/^warning references: the reference notes_sla_id_organization_id_fkey of public.notes/],
     ],
     [
       "counters that are full",
@@ -160,7 +161,9 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
         agents("null"),
         "insert into agent_performance_metrics (agent_id, date, total_tokens_input) select id, '2026-01-01', 2147483647 from agent_registry",
       ],
-      [/^warning overflow: rows of agent_performance_metrics that hold the largest INTEGER.+: 1$/],
+      [
+        /^warning overflow: rows of public.agent_performance_metrics that hold the largest INTEGER.+: 1$/,
+      ],
       { deep: true },
     ],
   ];
@@ -208,6 +211,86 @@ suite("doctor", (database) => {
     });
   });
 
+  test("calls nothing that others planted in schema public", async () => {
+    await undone(database, async (tx) => {
+      await insertEach(tx, OURS);
+      const before = await examine(tx, { deep: true });
+      await plant(tx);
+      expect(await examine(tx, { deep: true })).toEqual(before);
+    });
+  });
+
+  test.each([
+    [
+      "pending",
+      "delete from drizzle.__meta_agent_migrations where id = (select max(id) from drizzle.__meta_agent_migrations)",
+      "meta-agent-db migrate",
+    ],
+    ["skipped", "delete from drizzle.__meta_agent_migrations where id = 2", "meta-agent-db status"],
+    [
+      "edited",
+      "update drizzle.__meta_agent_migrations set hash = 'x' where id = 2",
+      "meta-agent-db status",
+    ],
+    [
+      "unknown",
+      "insert into drizzle.__meta_agent_migrations (hash, created_at) values ('x', 1)",
+      "meta-agent-db status",
+    ],
+    ["all pending", "drop table drizzle.__meta_agent_migrations", "meta-agent-db adopt"],
+  ])(
+    "a migration that is %s comes before what is missing because of it",
+    async (_, damage, next) => {
+      await undone(database, async (tx) => {
+        await run(tx, ["drop index idx_agent_slas_agent_id", damage]);
+        const found = (await examine(tx)).filter(({ check }) => check === "schema");
+        expect(found).toEqual([expect.objectContaining({ level: "error", next })]);
+      });
+    },
+  );
+
+  test("a login that may not read the journal is told so, and what is missing too", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        "drop index idx_agent_slas_agent_id",
+        "create role doctor_app login noinherit in role authenticated",
+        "set local role doctor_app",
+      ]);
+      const found = (await examine(tx)).filter(({ check }) => check === "schema");
+      expect(found.map(({ level, message }) => [level, message.split(". ")[0]])).toEqual([
+        ["info", "the journal is not checked: needs the owner of the tables"],
+        ["warning", "index idx_agent_slas_agent_id on agent_slas is missing"],
+      ]);
+    });
+  });
+
+  test.each(["_new", "_old"])(
+    "an index %s that a rebuild left behind is the rebuild's to drop, valid or not",
+    async (suffix) => {
+      const damage = [
+        `create index idx_error_embedding${suffix} on execution_embeddings (id)`,
+        "set local allow_system_table_mods = on",
+        `update pg_index set indisvalid = false where indexrelid = 'idx_error_embedding${suffix}'::regclass`,
+      ];
+      for (const statements of [damage, damage.slice(0, 1)]) {
+        await undone(database, async (tx) => {
+          await run(tx, statements);
+          const found = (await examine(tx)).filter(({ level }) => level !== "info");
+          expect(found).toEqual([
+            {
+              level: "warning",
+              check: "indexes",
+              message: expect.stringContaining(
+                `idx_error_embedding${suffix} of public.execution_embeddings is left over from a rebuild`,
+              ),
+              next: "meta-agent-db rebuild",
+            },
+          ]);
+        });
+      }
+    },
+  );
+
   test("ids that run out are found", async () => {
     const old = (share: number) =>
       `((txid_current() - ${share * 2 ** 31} + 2 ^ 33) :: bigint % (2 ^ 32) :: bigint) :: text :: xid`;
@@ -218,8 +301,10 @@ suite("doctor", (database) => {
         `update pg_class set relfrozenxid = ${old(0.8)} where oid = 'agent_registry'::regclass`,
       ]);
       expect(grave(await examine(tx)).toSorted()).toEqual([
-        expect.stringMatching(/^error overflow: the transaction ids of agent_registry: 80 %/),
-        expect.stringMatching(/^warning overflow: the transaction ids of agent_slas: 60 %/),
+        expect.stringMatching(
+          /^error overflow: the transaction ids of public.agent_registry: 80 %/,
+        ),
+        expect.stringMatching(/^warning overflow: the transaction ids of public.agent_slas: 60 %/),
       ]);
     });
   });
@@ -371,12 +456,30 @@ suite("doctor, of a database that nobody analyzed", (database) => {
     ]);
     const found = (await examine(database.db)).filter(({ check }) => check === "statistics");
     expect(grave(found)).toEqual([
-      expect.stringMatching(/the table agent_execution_logs was never analyzed/),
-      expect.stringMatching(/the statistics slas_stat of agent_slas are empty/),
+      expect.stringMatching(/the table public.agent_execution_logs was never analyzed/),
+      expect.stringMatching(/the statistics slas_stat of public.agent_slas are empty/),
     ]);
     await run(database.db, found.flatMap(statementsOf));
     const left = (await examine(database.db)).filter(({ check }) => check === "statistics");
     expect(left).toEqual([]);
+  });
+});
+
+suite("doctor, of a database beside others' schemas", (database) => {
+  test("names that must be quoted are no trouble", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        'create schema "My App"',
+        'create table "My App".notes (id serial, a int, b int)',
+        'create statistics "My App"."Stat" on a, b from "My App".notes',
+        'create statistics "My App"."Own" on agent_id, measurement_window from agent_slas',
+        agents("null"),
+        "insert into agent_slas (agent_id) select id from agent_registry, generate_series(1, 1000)",
+        'insert into "My App".notes (a, b) select n, n from generate_series(1, 1000) n',
+        "analyze",
+      ]);
+      expect(grave(await examine(tx))).toEqual([]);
+    });
   });
 });
 
@@ -399,6 +502,14 @@ suite("doctor, of a database with embeddings", (database) => {
     ]);
     await rebuildEmbeddingIndexes(database.db, { force: true });
     expect(await found()).toEqual([]);
+  });
+});
+
+suite("rebuild", (database) => {
+  test("calls nothing that others planted in schema public", async () => {
+    await database.script(planted(["embedding-indexes.ts"]));
+    const rebuilt = await rebuildEmbeddingIndexes(database.db, { force: true });
+    expect(rebuilt.map(({ action }) => action)).toEqual(["rebuilt", "rebuilt"]);
   });
 });
 
@@ -431,6 +542,14 @@ suite(
   },
   openEmpty,
 );
+
+async function plant(tx: Transaction): Promise<void> {
+  const files = ["check", "logins", "rows", "schema", "upkeep"].map((name) => `doctor/${name}.ts`);
+  const others = ["doctor.ts", "catalog.ts", "journal.ts", "embedding-indexes.ts"];
+  for (const statement of planted([...files, ...others]).split(/(?<=end \$\$);/)) {
+    await tx.execute(sql.raw(statement));
+  }
+}
 
 async function insertEach(tx: Transaction, organization: string): Promise<void> {
   for (const { table, values } of oneOfEach()) {

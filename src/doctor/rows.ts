@@ -10,7 +10,7 @@ export const platform = checkOf<{ counts: string[] }>(
     select name || ' ' || least(rows, 10000) || case when rows > 10000 then ' or more' else '' end
     from (${eachTable(
       (table) => sql`select ${table}::text as name, (select count(*) from (
-      select from ${sql.identifier(table)} where organization_id is null limit 10001) as capped) as rows`,
+      select from public.${sql.identifier(table)} where organization_id is null limit 10001) as capped) as rows`,
     )}) as counted
     where rows > 0 order by rows desc, name) as counts`,
   ({ counts }) =>

@@ -2,25 +2,72 @@
 import { sql } from "drizzle-orm";
 import { type Kind, kindOf } from "../catalog.ts";
 import { type Finding, diff } from "../diff.ts";
-import { ENOUGH_ROWS, embeddingIndexStates, fittedLists } from "../embedding-indexes.ts";
-import { type Check, checkOf, count, error, info, ours, warning } from "./check.ts";
+import {
+  EMBEDDING_INDEXES,
+  ENOUGH_ROWS,
+  embeddingIndexStates,
+  fittedLists,
+} from "../embedding-indexes.ts";
+import { type Database } from "../database.ts";
+import { UnreadableJournalError } from "../journal.ts";
+import { type MigrationRecord, migrationStatus } from "../migrate.ts";
+import { type Check, type Judgement, checkOf, count, error, info, ours, warning } from "./check.ts";
 
-/** What of the schema is not as the migrations make it. */
+/** What of the schema is not as the migrations make it; while some are to come, that they are. */
 export const differences: Check = {
   name: "schema",
-  run: async (db) =>
-    (await diff(db))
-      // Of an invalid index there is more to say than that it is one.
-      .filter(({ found }) => !found?.endsWith("-- invalid"))
-      .map(({ object, problem, why, repair, safe }) =>
-        (isMinor(kindOf({ object }), problem) ? warning : error)(
-          `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,
-          safe
-            ? "meta-agent-db diff --repair"
-            : repair.map((statement) => `${statement};`).join(" "),
-        ),
-      ),
+  run: async (db) => {
+    const { grave, unread } = await journalFindings(db);
+    // `diff --repair` would refuse.
+    return grave.length > 0 ? grave : [...unread, ...(await drift(db))];
+  },
 };
+
+const STATES: Partial<Record<MigrationRecord["state"], string>> = {
+  pending: "not applied",
+  skipped: "skipped: later ones are applied",
+  edited: "edited after they were applied",
+  unknown: "applied by another version of meta-agent-db",
+};
+
+async function journalFindings(db: Database): Promise<{ grave: Judgement[]; unread: Judgement[] }> {
+  try {
+    const { migrations } = await migrationStatus(db);
+    const isEmpty = migrations.every(({ state }) => state === "pending");
+    const grave = Object.entries(STATES).flatMap(([state, words]) => {
+      const names = migrations.flatMap((one) =>
+        one.state === state ? [one.name ?? one.when] : [],
+      );
+      return names.length === 0
+        ? []
+        : [
+            error(
+              `migrations are ${words}: ${names.join(", ")}`,
+              `meta-agent-db ${isEmpty ? "adopt" : state === "pending" ? "migrate" : "status"}`,
+            ),
+          ];
+    });
+    return { grave, unread: [] };
+  } catch (cause) {
+    if (!(cause instanceof UnreadableJournalError)) throw cause;
+    const unread = info(
+      "the journal is not checked: needs the owner of the tables",
+      "Run doctor with MIGRATION_DATABASE_URL too.",
+    );
+    return { grave: [], unread: [unread] };
+  }
+}
+
+const drift = async (db: Database): Promise<Judgement[]> =>
+  (await diff(db))
+    // Of an invalid index there is more to say than that it is one.
+    .filter(({ found }) => !found?.endsWith("-- invalid"))
+    .map(({ object, problem, why, repair, safe }) =>
+      (isMinor(kindOf({ object }), problem) ? warning : error)(
+        `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,
+        safe ? "meta-agent-db diff --repair" : repair.map((statement) => `${statement};`).join(" "),
+      ),
+    );
 
 /** What serves speed and understanding, not isolation or the sense of rows. */
 const isMinor = (kind: Kind, problem: Finding["problem"]): boolean =>
@@ -49,23 +96,38 @@ export const references = checkOf<{ reference: string; table: string; columns: s
   ],
 );
 
+/** Names that only a rebuild at work gives. */
+const REBUILDING = Object.values(EMBEDDING_INDEXES).flatMap(({ name }) => [
+  `${name}_new`,
+  `${name}_old`,
+]);
+
 export const indexes = checkOf<{
   index: string;
   table: string;
   unique: boolean;
   building: boolean;
   leftover: boolean;
+  cutOff: boolean;
 }>(
   "indexes",
   () => sql`
     select i.indexrelid::regclass::text as index, i.indrelid::regclass::text as table, i.indisunique as unique,
-      exists (select from pg_stat_progress_create_index as p where p.relid = i.indrelid) as building,
-      c.relname ~ '_cc(new|old)\\d*$' as leftover
+      not i.indisvalid and exists (select from pg_stat_progress_create_index as p where p.relid = i.indrelid) as building,
+      c.relname ~ '_cc(new|old)\\d*$' as leftover, c.relname = any (${sql.param(REBUILDING)}::text[]) as "cutOff"
     from pg_index as i join pg_class as c on c.oid = i.indexrelid
-    where not (i.indisvalid and i.indisready) and i.indrelid in (select oid from ${ours} as ours) order by 1`,
-  ({ index, table, unique, building, leftover }) => {
+    where (not (i.indisvalid and i.indisready) or c.relname = any (${sql.param(REBUILDING)}::text[])) and i.indrelid in (select oid from ${ours} as ours) order by 1`,
+  ({ index, table, unique, building, leftover, cutOff }) => {
     if (building) {
       return [info(`the index ${index} of ${table} is not valid, and one is being built`, "Wait.")];
+    }
+    if (cutOff) {
+      return [
+        warning(
+          `the index ${index} of ${table} is left over from a rebuild that was cut off; it costs every write`,
+          "meta-agent-db rebuild",
+        ),
+      ];
     }
     if (leftover) {
       return [
@@ -141,7 +203,8 @@ export const statistics = checkOf<{ table: string; extended: string | null }>(
     union all
     select name, stxname from ${ours} as ours join pg_statistic_ext on stxrelid = ours.oid
     where reltuples > 0 and pg_relation_size(ours.oid) > 65536 and not exists (select from pg_stats_ext as filled
-      where filled.statistics_schemaname::regnamespace = stxnamespace and filled.statistics_name = stxname)
+      join pg_namespace as home on home.nspname = filled.statistics_schemaname
+        where home.oid = stxnamespace and filled.statistics_name = stxname)
     order by 1, 2`,
   ({ table, extended }) => [
     warning(

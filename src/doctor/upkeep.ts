@@ -116,7 +116,8 @@ export const wraparound = checkOf<{ subject: string; used: number; next: string 
       format('ALTER TABLE %I.%I ALTER COLUMN %I TYPE bigint; ALTER SEQUENCE %I.%I AS bigint;', n.nspname, t.relname, a.attname, s.schemaname, s.sequencename)
     from pg_depend as d join pg_class as q on q.oid = d.objid and q.relkind = 'S' join pg_class as t on t.oid = d.refobjid
     join pg_namespace as n on n.oid = t.relnamespace join pg_attribute as a on a.attrelid = t.oid and a.attnum = d.refobjsubid
-    join pg_sequences as s on s.sequencename = q.relname and s.schemaname::regnamespace = q.relnamespace
+    join pg_namespace as home on home.oid = q.relnamespace
+    join pg_sequences as s on s.sequencename = q.relname and s.schemaname = home.nspname
     where d.deptype in ('a', 'i') and s.last_value > s.max_value / 2
       and (t.oid in (select oid from ${ours} as ours) or (n.nspname = ${JOURNAL.schema} and t.relname = ${JOURNAL.table}))`,
   ({ subject, used, next }) => [

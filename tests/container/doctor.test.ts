@@ -90,7 +90,7 @@ describe.skipIf(inject("server") === "")("doctor, of a server at work", () => {
       {
         level: "warning",
         message: expect.stringMatching(
-          /^the index once of cost_budgets is not valid.+remove the duplicates/,
+          /^the index public.once of public.cost_budgets is not valid.+remove the duplicates/,
         ),
       },
     ]);
@@ -98,7 +98,7 @@ describe.skipIf(inject("server") === "")("doctor, of a server at work", () => {
     const leftover = (await found("indexes")).filter(({ message }) =>
       message.includes("left over"),
     );
-    expect(leftover).toMatchObject([{ next: "DROP INDEX CONCURRENTLY once_ccnew;" }]);
+    expect(leftover).toMatchObject([{ next: "DROP INDEX CONCURRENTLY public.once_ccnew;" }]);
     await follow(leftover);
     await database.query("delete from cost_budgets");
     await follow(await found("indexes"));
@@ -121,9 +121,9 @@ describe.skipIf(inject("server") === "")("doctor, of a server at work", () => {
     await counted();
     const behind = await found("autovacuum");
     expect(behind.map(({ message }) => message)).toEqual([
-      "autovacuum is switched off for cost_budgets",
+      "autovacuum is switched off for public.cost_budgets",
       expect.stringMatching(
-        /^cost_budgets holds 12,00\d dead rows beside 0 live ones; last vacuum: never/,
+        /^public.cost_budgets holds 12,00\d dead rows beside 0 live ones; last vacuum: never/,
       ),
     ]);
     await follow(behind);
@@ -145,7 +145,7 @@ describe.skipIf(inject("server") === "")("doctor, of a server at work", () => {
     const bloated = await found("bloat");
     expect(bloated.map(({ message }) => message)).toEqual([
       expect.stringMatching(
-        /^the index prompt_library_name_key takes \d+ MB, of which its entries need about \d %/,
+        /^the index public.prompt_library_name_key takes \d+ MB, of which its entries need about \d %/,
       ),
     ]);
     await follow(bloated);
