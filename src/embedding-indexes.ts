@@ -176,9 +176,14 @@ async function alone<T>(session: Session, work: (session: Session) => Promise<T>
   }
   const end = () =>
     session.execute(
-      sql`select pg_advisory_unlock(${LOCK}), set_config('maintenance_work_mem', null, false)`,
+      sql`select pg_advisory_unlock(${LOCK}), set_config('maintenance_work_mem', null, false),
+        set_config('client_connection_check_interval', null, false)`,
     );
   try {
+    // Else a build, and its lock, outlive a process that is interrupted. Not every platform can look.
+    await session
+      .execute(sql`select set_config('client_connection_check_interval', '1s', false)`)
+      .then(undefined, () => {});
     const result = await work(session);
     await end();
     return result;

@@ -133,7 +133,7 @@ const INSERT = sql.raw(`,
     select ${COLUMNS.map(valueOf).join(", ")} from incoming as r
     where not exists (select from dangling)
     -- Of two callers with the same ids one waits; in different orders each would wait for the other.
-    order by r.id
+    order by r.id, r.n
     on conflict (id) do nothing
     returning id
   )

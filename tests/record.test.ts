@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { inspect } from "node:util";
 import { asc, eq, inArray, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
@@ -597,6 +598,21 @@ suite("recordExecutionStream", (database) => {
     const attempt = asUs((tx) => recordExecutionStream(tx, source()));
     expect(await refusal(attempt)).toHaveLength(STREAM_CHUNK);
     expect(closed).toBe(true);
+  });
+
+  test("what PostgreSQL itself refuses leaves the chunks before it, and its error holds no entries", async () => {
+    function* source() {
+      for (let n = 0; n < STREAM_CHUNK; n += 1) yield execution();
+      yield execution({ organizationId: randomUUID(), outputData: "a secret" });
+    }
+    await asUs(async (tx) => {
+      const before = Number(await countOf(tx));
+      const error = await recordExecutionStream(tx, source()).catch((cause: unknown) => cause);
+      expect(inspect(error)).toMatch(/entries 5000 to 5000: .*row-level security/);
+      // PGlite's own error holds what was sent.
+      if (engine === "container") expect(inspect(error)).not.toContain("a secret");
+      expect(await countOf(tx)).toBe(before + STREAM_CHUNK);
+    });
   });
 
   test("a source that fails fails the call", async () => {

@@ -3,12 +3,12 @@ import { appendFile, mkdtemp, rm } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { z } from "zod";
 import { diff } from "../../src/diff.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";
 import { catalog } from "../catalog.ts";
-import { askStudio, cli, environment, printed } from "../cli.ts";
+import { askStudio, cli, environment, finished, printed, start } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 import { SEED_TABLES } from "../seed.ts";
 import { administer, databaseUrl } from "../setup/server.ts";
@@ -212,6 +212,25 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     };
     expect(await rebuild()).toMatchObject(of("kept"));
     expect(await rebuild("--force")).toMatchObject(of("rebuilt"));
+    expect(await diff(database.db)).toEqual([]);
+  });
+
+  test("rebuild that is interrupted ends on the server too, and the next one clears up", async () => {
+    const builds = () =>
+      database.query(
+        "select pid from pg_stat_activity where datname = current_database() and query like 'create index concurrently%'",
+      );
+    await database.rolledBack(async (query) => {
+      // An index cannot be finished beside a transaction that has written.
+      await query("lock table execution_embeddings in row exclusive mode");
+      const rebuilding = start(["rebuild", "--force", "--url", database.url]);
+      const outcome = finished(rebuilding);
+      await vi.waitFor(async () => expect(await builds()).toHaveLength(1), 20_000);
+      rebuilding.kill("SIGINT");
+      expect((await outcome).code).toBe(130);
+      await vi.waitFor(async () => expect(await builds()).toEqual([]), 20_000);
+    });
+    expect(await cli(["rebuild", "--force", "--url", database.url])).toMatchObject({ code: 0 });
     expect(await diff(database.db)).toEqual([]);
   });
 
