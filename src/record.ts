@@ -333,10 +333,9 @@ async function naming<T>({ first, rows: { length } }: Batch, work: () => Promise
   } catch (cause) {
     const refusal = databaseError(cause);
     if (!refusal) throw cause;
-    // Drizzle's own error holds all that was sent.
-    const server = cause instanceof DrizzleQueryError ? cause.cause : cause;
-    throw new Error(`entries ${first} to ${first + length - 1}: ${refusal.message}`, {
-      cause: server,
-    });
+    const said = `entries ${first} to ${first + length - 1}: ${refusal.message}`;
+    // Drizzle's own error holds all that was sent: the server's goes on alone.
+    // oxlint-disable-next-line preserve-caught-error
+    throw new Error(said, { cause: cause instanceof DrizzleQueryError ? cause.cause : cause });
   }
 }
