@@ -1,4 +1,5 @@
 /** Recording executions: many log rows, and their embeddings, at nearly the speed of COPY. */
+import { setImmediate } from "node:timers/promises";
 import { DrizzleQueryError, type SQL, type TablesRelationalConfig, is, sql } from "drizzle-orm";
 import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
 import { PostgresJsSession } from "drizzle-orm/postgres-js";
@@ -180,6 +181,8 @@ class Recorder {
     try {
       for await (const entry of entries) {
         batch.add(entry);
+        // Validating takes the thread: what is on its way to PostgreSQL goes on in between.
+        if (limit > SMALL && batch.rows.length % 250 === 0) await setImmediate();
         if (!batch.isFull(limit)) continue;
         await this.#send(batch, limit);
         batch = new Batch(batch.first + batch.rows.length);
