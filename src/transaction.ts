@@ -2,6 +2,7 @@ import { type TablesRelationalConfig, is, sql } from "drizzle-orm";
 import {
   type PgDatabase,
   type PgQueryResultHKT,
+  type PgSession,
   PgTransaction,
   type PgTransactionConfig,
   type PreparedQueryConfig,
@@ -109,26 +110,7 @@ function confine<
   R extends TablesRelationalConfig,
 >(tx: PgTransaction<HKT, S, R>, life: Life): void {
   const { session } = tx._;
-  lives.set(session, life);
-  const prepareQuery = session.prepareQuery.bind(session);
-  session.prepareQuery = <Q extends PreparedQueryConfig>(
-    ...query: Parameters<typeof prepareQuery>
-  ) => {
-    const prepared = prepareQuery<Q>(...query);
-    const execute = prepared.execute.bind(prepared);
-    prepared.execute = (...values) => {
-      if (life.over && life.end === "statement" && /^(commit|rollback)$/.test(query[0].sql)) {
-        life.end = "sent";
-        return execute(...values);
-      }
-      return confined(life, async () => {
-        const statement = execute(...values);
-        life.running.add(statement);
-        return statement.finally(() => life.running.delete(statement));
-      });
-    };
-    return prepared;
-  };
+  if (lives.get(session) !== life) confineSession(session, life);
   const transaction = tx.transaction.bind(tx);
   tx.transaction = (work) =>
     confined(
@@ -148,6 +130,32 @@ function confine<
           transaction(nested).then(resolve, reject);
         }),
     );
+}
+
+/** Nested transactions of pg share the session of the outer one; postgres.js gives each its own. */
+function confineSession(session: PgSession, life: Life): void {
+  lives.set(session, life);
+  const prepareQuery = session.prepareQuery.bind(session);
+  session.prepareQuery = <Q extends PreparedQueryConfig>(
+    ...query: Parameters<typeof prepareQuery>
+  ) => {
+    const prepared = prepareQuery<Q>(...query);
+    const execute = prepared.execute.bind(prepared);
+    prepared.execute = (...values) => {
+      if (life.over && life.end !== "unseen" && /^(commit|rollback)$/.test(query[0].sql)) {
+        // The ROLLBACK that follows a COMMIT that failed: by then there is nothing to roll back.
+        if (life.end === "sent") return Promise.resolve();
+        life.end = "sent";
+        return execute(...values);
+      }
+      return confined(life, async () => {
+        const statement = execute(...values);
+        life.running.add(statement);
+        return statement.finally(() => life.running.delete(statement));
+      });
+    };
+    return prepared;
+  };
 }
 
 /**

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/node-postgres";
 import { pgTable, text, uuid } from "drizzle-orm/pg-core";
-import { type Database, migrate, schema, withOrganization } from "meta-agent-db";
+import { type Database, migrate, schema, withOrganization, withServiceRole } from "meta-agent-db";
 import { databaseUrls } from "meta-agent-db/config";
 import { tablesFilter } from "meta-agent-db/drizzle-kit";
 import { EMBEDDED_DIRECTORY } from "meta-agent-db/embedded";
@@ -53,7 +53,19 @@ async function use(db: Database): Promise<void> {
     throw new Error("changed my mind");
   });
   await assert.rejects(failing, /changed my mind/);
-  assert.equal((await seen(ACME))[0]?.status, "active");
+  // Savepoints, one of them rolled back; what they leave is committed.
+  await withOrganization(db, ACME, async (tx) => {
+    const rename = (displayName: string) => (inner: typeof tx) =>
+      inner.update(agentRegistry).set({ displayName }).where(eq(agentRegistry.id, id));
+    await tx.transaction(rename("kept"));
+    const undone = tx.transaction(async (inner) => {
+      await rename("undone")(inner);
+      throw new Error("not that");
+    });
+    await assert.rejects(undone, /not that/);
+  });
+  const [agent] = await seen(ACME);
+  assert.deepEqual([agent?.status, agent?.displayName], ["active", "kept"]);
   assert.deepEqual(await seen(OTHER), []);
 }
 
@@ -79,6 +91,14 @@ async function main(): Promise<void> {
   if (databaseUrl !== undefined) {
     await migrate(db);
     await use(db);
+    // A COMMIT that the server refuses is the error, and the connection serves on.
+    const refused = withServiceRole(db, async (tx) => {
+      await tx.execute(
+        sql`create temp table once (id int unique initially deferred) on commit drop`,
+      );
+      await tx.execute(sql`insert into once values (1), (1)`);
+    });
+    await assert.rejects(refused, ({ cause }: Error) => /once_id_key/.test(String(cause)));
     const interrupted = withOrganization(db, ACME, async (tx) => {
       const { rows } = await tx.execute(sql`select pg_backend_pid() as pid`);
       await pool.query("select pg_terminate_backend($1)", [rows[0]?.["pid"]]);
