@@ -27,9 +27,7 @@ const folder = mkdtempSync(join(tmpdir(), "bench-record-"));
 try {
   const agents = await fillParents(server.db);
   const logs = Array.from({ length: ROWS }, (_, n) => newLog(n, agents));
-  const small = logs.slice(0, 1000);
-  const files = [fileOf(logs), fileOf(small)];
-  const [all = "", few = ""] = files;
+  const all = fileOf(logs);
   const copyAll = () => copy(all);
   console.log(`${ROWS} rows; medians of ${ROUNDS} pairs in ms; ratio of rates to COPY as owner`);
   report("record", await against(copyAll, () => record(logs)));
@@ -37,14 +35,16 @@ try {
   report("insert().values() of 1,000", await against(copyAll, () => insertValues(logs)));
   const peers = process.env["PEERS"];
   if (peers) report("@mastra/pg", await against(copyAll, () => mastra(peers)));
-  report(
-    "record 1,000, one statement",
-    await against(
-      () => copy(few),
-      () => record(small),
+  for (const size of [1000, 500, 100]) {
+    const few = logs.slice(0, size);
+    const file = fileOf(few);
+    const result = await against(
+      () => copy(file),
+      () => record(few),
       21,
-    ),
-  );
+    );
+    report(`record ${size}${size > 500 ? "" : ", one statement"}`, result);
+  }
   for (const rows of [10_000, ROWS, 5 * ROWS]) await memory(rows, agents);
 } finally {
   rmSync(folder, { recursive: true });

@@ -23,8 +23,8 @@ const embeddings = z
   .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
 const newExecution = insertAgentExecutionLogSchema.extend({ embeddings: embeddings.optional() });
 
-/** Up to so many entries one statement is as fast as COPY. */
-export const SMALL = 1000;
+/** Up to so many entries one statement is as fast as COPY, and makes no table. */
+export const SMALL = 500;
 /** Entries of a chunk at most; and fewer, once they have so many characters. */
 export const CHUNK = 5000;
 const CHUNK_CHARACTERS = 8_000_000;
@@ -46,33 +46,52 @@ export const FIELDS = [
   { key: "given", type: "integer" },
   ...COLUMNS,
 ];
+const TYPES = FIELDS.map(({ type }) => type);
 export const ID = FIELDS.findIndex(({ key }) => key === "id");
 export const TIMESTAMP = FIELDS.findIndex(({ key }) => key === "timestamp");
 
+/** The columns that name a row of another table. */
+export const REFERENCES = ["agentId", "promptVersionId"] as const;
+
 /** Validated entries on their way. */
 export class Batch {
-  readonly rows: Cell[][] = [];
-  /** JSON of the embeddings, without what names the log, by the row's place. */
-  readonly embeddings = new Map<number, string>();
-  #characters = 0;
-
   /** The index of its first entry among all. */
   readonly first: number;
+  /** Embeddings by the row's place, with the row; their JSON lacks what names the log. */
+  readonly embeddings = new Map<number, { readonly cells: Cell[]; readonly json: string }>();
+  #length = 0;
+  #characters = 0;
+  /** Rows that are not encoded yet. */
+  #rows: Cell[][] = [];
+  #copy: CopyRows | undefined;
+  /** The first place of each row referred to. */
+  readonly #parents = REFERENCES.map((key) => ({ key, places: new Map<Cell, number>() }));
+  #lastId = "";
+  #ascends = true;
 
   constructor(first: number) {
     this.first = first;
   }
 
-  get isLarge(): boolean {
-    return this.rows.length > SMALL || this.#characters > CHUNK_CHARACTERS;
+  get length(): number {
+    return this.#length;
   }
 
-  isFull(limit: number): boolean {
-    return this.rows.length >= limit || (limit > SMALL && this.#characters > CHUNK_CHARACTERS);
+  /** Whether the ids that were given come in ascending order. */
+  get ascends(): boolean {
+    return this.#ascends;
+  }
+
+  get isLarge(): boolean {
+    return this.#length > SMALL || this.#characters > CHUNK_CHARACTERS;
+  }
+
+  get isFull(): boolean {
+    return this.#length >= CHUNK || this.#characters > CHUNK_CHARACTERS;
   }
 
   add(entry: NewExecution): void {
-    const n = this.rows.length;
+    const n = this.#length;
     const { data, error } = newExecution.safeParse(entry);
     if (error) throw located(this.first + n, error.issues);
     let given = 0;
@@ -85,28 +104,56 @@ export class Batch {
       cells.push(cell);
     }
     cells[1] = given;
-    this.rows.push(cells);
-    if (data.embeddings) this.#embed(n, data.embeddings);
+    this.#length += 1;
+    this.#rows.push(cells);
+    for (const { key, places } of this.#parents) {
+      const id = data[key];
+      if (id && !places.has(id)) places.set(id, n);
+    }
+    if (data.id) this.#follow(data.id.toLowerCase());
+    if (data.embeddings) this.#embed(cells, data.embeddings);
   }
 
-  #embed(n: number, { input, output, error }: z.output<typeof embeddings>): void {
+  #follow(id: string): void {
+    if (id < this.#lastId) this.#ascends = false;
+    this.#lastId = id;
+  }
+
+  #embed(cells: Cell[], { input, output, error }: z.output<typeof embeddings>): void {
     const json = JSON.stringify({
       input_embedding: input,
       output_embedding: output,
       error_embedding: error,
     });
-    this.embeddings.set(n, json.slice(1));
+    this.embeddings.set(this.#length - 1, { cells, json: json.slice(1) });
     this.#characters += json.length;
   }
 
-  copyRows(): Buffer {
-    const copy = new CopyRows(FIELDS.map(({ type }) => type));
-    for (const cells of this.rows) copy.add(cells);
-    return copy.end();
+  /** Rows with embeddings and without an id. */
+  nameless(): Cell[][] {
+    return [...this.embeddings.values()].flatMap(({ cells }) =>
+      cells[ID] === null ? [cells] : [],
+    );
   }
 
-  json(): string {
-    return `[${this.rows.map(jsonRow).join(",")}]`;
+  /** Encodes the rows so far for COPY, into a spare buffer, and lets go of them; nameless ones wait. */
+  encode(spares: Buffer[]): void {
+    this.#copy ??= new CopyRows(TYPES, spares.pop());
+    const nameless = new Set(this.nameless());
+    for (const cells of this.#rows) if (!nameless.has(cells)) this.#copy.add(cells);
+    this.#rows = [...nameless];
+  }
+
+  /** All rows: for COPY if they were encoded for it, else as JSON. */
+  end(): Buffer | string {
+    return this.#copy ? this.#copy.end() : `[${this.#rows.map(jsonRow).join(",")}]`;
+  }
+
+  /** JSON of the distinct references, each with the place it comes at first. */
+  parents(): string {
+    return JSON.stringify(
+      this.#parents.flatMap(({ key, places }) => [...places].map(([id, n]) => ({ n, key, id }))),
+    );
   }
 
   /** A refusal that names entries of this chunk, by their places and columns. */

@@ -35,12 +35,17 @@ for (const digit of "0123456789abcdefABCDEF") {
 
 /** A growing buffer of rows. */
 export class CopyRows {
-  #buffer = Buffer.allocUnsafe(1 << 16);
-  #length = HEADER.copy(this.#buffer);
+  #buffer: Buffer;
+  #length: number;
   readonly #encoders: readonly Encoder[];
 
-  /** @param types the SQL types of the columns, in order */
-  constructor(types: readonly string[]) {
+  /**
+   * @param types the SQL types of the columns, in order
+   * @param spare a buffer to write into that nobody needs any more
+   */
+  constructor(types: readonly string[], spare: Buffer = Buffer.allocUnsafe(1 << 20)) {
+    this.#buffer = spare;
+    this.#length = HEADER.copy(spare);
     this.#encoders = types.map((type) => ENCODERS[type] ?? asText);
   }
 
@@ -58,7 +63,7 @@ export class CopyRows {
     }
   }
 
-  /** All rows, and the end mark. */
+  /** All rows, and the end mark; a view of the buffer. */
   end(): Buffer {
     this.#room(2);
     this.#length = this.#buffer.writeInt16BE(END, this.#length);

@@ -10,6 +10,7 @@ import {
   FIELDS,
   ID,
   type NewExecution,
+  type REFERENCES,
   SMALL,
   TIMESTAMP,
   bitOf,
@@ -44,7 +45,7 @@ export interface RecordOptions {
  * database's defaults have it; under `withServiceRole` the organization is the agent's. An entry with a
  * `timestamp` and no `id` is given a key of that time.
  *
- * Up to 1,000 entries are one statement, and one more for embeddings. More go by COPY, where the driver is
+ * Up to 500 entries are one statement, and one more for embeddings. More go by COPY, where the driver is
  * postgres.js and the role may make temporary tables.
  *
  * Recording the same ids again adds nothing, neither rows nor embeddings; the result says how many were
@@ -53,7 +54,7 @@ export interface RecordOptions {
  * @throws {z.ZodError} for a bad entry, a reference to a row that the caller does not see, or an id of a row
  * that the caller does not see: `path` is the entry's index and the column; nothing is written, and the
  * transaction goes on
- * @throws {Error} when PostgreSQL refuses otherwise, with its error as `cause`: of up to 1,000 entries, the
+ * @throws {Error} when PostgreSQL refuses otherwise, with its error as `cause`: of up to 500 entries, the
  * transaction is over; of more, nothing is written and it goes on
  */
 export async function recordExecutions<
@@ -63,8 +64,8 @@ export async function recordExecutions<
 >(tx: PgTransaction<HKT, S, R>, entries: readonly NewExecution[]): Promise<Recorded> {
   return inTurn(tx._.session, () =>
     entries.length > SMALL
-      ? tx.transaction((inner) => new Recorder(inner).recordAll(entries, CHUNK))
-      : new Recorder(tx).recordAll(entries, SMALL),
+      ? tx.transaction((inner) => new Recorder(inner).recordAll(entries))
+      : new Recorder(tx, { whole: true }).recordAll(entries),
   );
 }
 
@@ -85,8 +86,13 @@ export async function recordExecutionStream<
   entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
   options: RecordOptions = {},
 ): Promise<Recorded> {
-  return inTurn(tx._.session, () => new Recorder(tx, options).recordAll(entries, CHUNK));
+  return inTurn(tx._.session, () =>
+    new Recorder(tx, { ...options, savepoints: true }).recordAll(entries),
+  );
 }
+
+/** Entries between pauses. */
+const PAUSE = 100;
 
 /** Calls in one transaction wait for each other: they share its temporary table. */
 const inTurn = takingTurns();
@@ -115,32 +121,39 @@ const FIELD_LIST = FIELDS.map(({ key, type }) => `"${key}" ${copyType(type)}`).j
 const TABLE = `pg_temp.meta_agent_incoming_executions`;
 
 const fromJson = (json: string): SQL =>
-  sql`with incoming as materialized
+  sql`with incoming as not materialized
     (select * from json_to_recordset(${json}::text::json) as r(${sql.raw(FIELD_LIST)}))`;
 /** The limit is for the planner, which expects more rows than there are and would compile the statement. */
 const fromTable = sql.raw(
   `with incoming as not materialized (select * from ${TABLE} limit ${CHUNK})`,
 );
 
-const dangling = (key: string, parent: string) => `
-  select r.n, '${key}' as key from (select "${key}" as id, min(n) as n from incoming group by 1) as r
-  where r.id is not null and not exists (select from public.${parent} as p where p.id = r.id)`;
+const dangling = (key: (typeof REFERENCES)[number], parent: string) => `
+  select r.n, r.key from parents as r
+  where r.key = '${key}' and not exists (select from public.${parent} as p where p.id = r.id)`;
+
+const DANGLING = sql.raw(
+  [dangling("agentId", "agent_registry"), dangling("promptVersionId", "agent_prompts")].join(
+    " union all ",
+  ),
+);
+const INSERT = sql.raw(`
+  insert into public.agent_execution_logs (${COLUMNS.map(({ name }) => name).join(", ")})
+  select ${COLUMNS.map(valueOf).join(", ")} from incoming as r
+  where not exists (select from dangling)`);
+/** Of two callers with the same ids one waits; in different orders each would wait for the other. */
+const ORDER = sql.raw("order by r.id, r.n");
 
 /** Inserts nothing where a reference leads nowhere, and says which. */
-const INSERT = sql.raw(`,
-  dangling as (${dangling("agentId", "agent_registry")} union all ${dangling("promptVersionId", "agent_prompts")}),
-  new as (
-    insert into public.agent_execution_logs (${COLUMNS.map(({ name }) => name).join(", ")})
-    select ${COLUMNS.map(valueOf).join(", ")} from incoming as r
-    where not exists (select from dangling)
-    -- Of two callers with the same ids one waits; in different orders each would wait for the other.
-    order by r.id, r.n
-    on conflict (id) do nothing
-    returning id
-  )
+const insert = (incoming: SQL, batch: Batch): SQL => sql`${incoming},
+  parents as materialized (
+    select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
+  ),
+  dangling as (${DANGLING}),
+  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning id)
   select count(*)::int as inserted, (select string_agg(n || ' ' || key, ',' order by n) from dangling) as dangling,
-    case when count(*) < (select count(*) from incoming) then string_agg(id::text, ',') end as ids
-  from new`);
+    case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids
+  from new`;
 
 /** Of the ids that exist: whose row the caller does not see, and whose holds something else. */
 const REVIEW = sql.raw(`
@@ -159,56 +172,75 @@ interface Executor {
   transaction<T>(work: (inner: Executor) => Promise<T>): Promise<T>;
 }
 
+interface RecorderOptions extends RecordOptions {
+  /** Whether all entries are one chunk. */
+  readonly whole?: boolean;
+  /** Whether the chunks before one that fails stay. */
+  readonly savepoints?: boolean;
+}
+
 /** Sends batches, the next while PostgreSQL has the last. */
 class Recorder {
   readonly #report: Recorded = { inserted: 0, repeated: 0, conflicting: [] };
   #settled: Promise<void> = Promise.resolve();
   /** Whether COPY is possible, and into a table that is there; unknown until it is needed. */
   #copy: Possibilities | undefined;
+  /** What chunks were sent from; large buffers are dear to make and to collect. */
+  readonly #spares: Buffer[] = [];
   readonly tx: Executor;
-  readonly options: RecordOptions;
+  readonly options: RecorderOptions;
 
-  constructor(tx: Executor, options: RecordOptions = {}) {
+  constructor(tx: Executor, options: RecorderOptions = {}) {
     this.tx = tx;
     this.options = options;
   }
 
   async recordAll(
     entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
-    limit: number,
   ): Promise<Recorded> {
     let batch = new Batch(0);
     try {
       for await (const entry of entries) {
         batch.add(entry);
-        // Validating takes the thread: what is on its way to PostgreSQL goes on in between.
-        if (limit > SMALL && batch.rows.length % 250 === 0) await setImmediate();
-        if (!batch.isFull(limit)) continue;
-        await this.#send(batch, limit);
-        batch = new Batch(batch.first + batch.rows.length);
+        if (batch.length % PAUSE === 0) await this.#pause(batch);
+        if (this.options.whole || !batch.isFull) continue;
+        await this.#send(batch);
+        batch = new Batch(batch.first + batch.length);
       }
-      if (batch.rows.length > 0) await this.#send(batch, limit);
+      if (batch.length > 0) await this.#send(batch);
     } finally {
       await this.#settled;
     }
     return this.#report;
   }
 
-  async #send(batch: Batch, limit: number): Promise<void> {
+  /** Validating takes the thread: what is on its way to PostgreSQL goes on in between. */
+  async #pause(batch: Batch): Promise<void> {
+    await setImmediate();
+    await this.#encode(batch);
+  }
+
+  /** For COPY, where the chunk is worth it and it is possible. */
+  async #encode(batch: Batch): Promise<void> {
+    if ((batch.isLarge || this.#copy?.made) && (await this.#mayCopy())) batch.encode(this.#spares);
+  }
+
+  async #send(batch: Batch): Promise<void> {
     await this.#giveIds(batch);
-    const encoded = (await this.#mayCopy(batch)) ? batch.copyRows() : batch.json();
+    await this.#encode(batch);
+    const encoded = batch.end();
     await this.#settled;
     const write = (tx: Executor) => this.#write(tx, batch, encoded);
     this.#settled = naming(batch, () =>
-      limit > SMALL ? this.tx.transaction(write) : write(this.tx),
+      this.options.savepoints ? this.tx.transaction(write) : write(this.tx),
     );
     // Whoever awaits it next is told.
     this.#settled.catch(() => {});
   }
 
   /** Embeddings name their log, so its id cannot wait for the insert. */
-  async #giveIds({ rows: logs, embeddings: vectors }: Batch): Promise<void> {
-    const nameless = logs.filter((cells, n) => cells[ID] === null && vectors.has(n));
+  async #giveIds(batch: Batch): Promise<void> {
+    const nameless = batch.nameless();
     if (nameless.length === 0) return;
     await this.#settled;
     const instants = JSON.stringify(nameless.map((cells) => cells[TIMESTAMP]));
@@ -219,9 +251,9 @@ class Recorder {
     for (const [n, { id }] of rows<{ id: string }>(made).entries()) nameless[n]?.splice(ID, 1, id);
   }
 
-  /** Whether a chunk is worth a COPY, and one is possible. */
-  async #mayCopy(batch: Batch): Promise<boolean> {
-    if (!batch.isLarge || !is(this.tx._.session, PostgresJsSession)) return false;
+  /** Whether a COPY is possible. */
+  async #mayCopy(): Promise<boolean> {
+    if (!is(this.tx._.session, PostgresJsSession)) return false;
     this.#copy ??= await this.#possibilities();
     return this.#copy.may;
   }
@@ -235,6 +267,7 @@ class Recorder {
     const statement = `${emptied}; copy ${TABLE} from stdin (format binary)`;
     await copyIn(session, { statement, rows: encoded });
     this.#copy = { may: true, made: true };
+    this.#spares.push(Buffer.from(encoded.buffer));
     return fromTable;
   }
 
@@ -248,8 +281,8 @@ class Recorder {
   async #write(tx: Executor, batch: Batch, encoded: Buffer | string): Promise<void> {
     const incoming =
       typeof encoded === "string" ? fromJson(encoded) : await this.#copied(tx, encoded);
-    const count = batch.rows.length;
-    const [result] = rows<Inserted>(await tx.execute(sql`${incoming}${INSERT}`));
+    const count = batch.length;
+    const [result] = rows<Inserted>(await tx.execute(insert(incoming, batch)));
     if (!result) throw new TypeError("an aggregate answers one row");
     if (result.dangling) {
       throw batch.refusal(placesOf(result.dangling), "no row that the caller sees has this id");
@@ -284,8 +317,8 @@ async function embed(
 ): Promise<void> {
   const conflicting = new Set(differing.map(({ n }) => n));
   const ofLog = new Map<Cell | undefined, string>();
-  for (const [n, json] of batch.embeddings) {
-    const id = batch.rows[n]?.[ID];
+  for (const [n, { cells, json }] of batch.embeddings) {
+    const id = cells[ID];
     if (!conflicting.has(n) && !ofLog.has(id)) ofLog.set(id, json);
   }
   if (!allNew) {
@@ -330,7 +363,7 @@ const placesOf = (written: string) =>
   });
 
 /** An error of PostgreSQL says which entries it was about. */
-async function naming<T>({ first, rows: { length } }: Batch, work: () => Promise<T>): Promise<T> {
+async function naming<T>({ first, length }: Batch, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {

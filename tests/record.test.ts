@@ -111,7 +111,7 @@ suite("recordExecutions", (database) => {
         statements += 1;
         return prepare(...query);
       };
-      await recordExecutions(tx, executions(1000));
+      await recordExecutions(tx, executions(500));
       expect(statements).toBe(1);
       await recordExecutions(tx, []);
       expect(statements).toBe(1);
@@ -130,9 +130,9 @@ suite("recordExecutions", (database) => {
           sql`select to_regclass('pg_temp.meta_agent_incoming_executions') is not null as made`,
         );
       await asUs(async (tx) => {
-        await recordExecutions(tx, executions(1000));
+        await recordExecutions(tx, executions(500));
         expect(rows(await made(tx))).toEqual([{ made: false }]);
-        await recordExecutions(tx, executions(1001));
+        await recordExecutions(tx, executions(501));
         expect(rows(await made(tx))).toEqual([{ made: true }]);
       });
       expect(
@@ -521,7 +521,7 @@ suite("recordExecutions", (database) => {
         }
       });
       expect(small).toEqual(expected);
-      const others = Array.from({ length: 1001 }, () => ({ ...filler, id: randomUUID() }));
+      const others = Array.from({ length: 501 }, () => ({ ...filler, id: randomUUID() }));
       expect(await written(() => recordExecutions(tx, [...others, ...entries]))).toEqual(expected);
     });
   });

@@ -41,7 +41,7 @@ suite("recording executions, between sessions", (database) => {
     async (size) => {
       const entries = executions(size);
       const mine = entries.map((entry) =>
-        size > 1000 ? entry : { ...entry, embeddings: { input: vector } },
+        size > 500 ? entry : { ...entry, embeddings: { input: vector } },
       );
       const [before] = await stored();
       const results = await Promise.all(
