@@ -183,6 +183,7 @@ interface RecorderOptions extends RecordOptions {
 class Recorder {
   readonly #report: Recorded = { inserted: 0, repeated: 0, conflicting: [] };
   #settled: Promise<void> = Promise.resolve();
+  #copied: Promise<void> = Promise.resolve();
   /** Whether COPY is possible, and into a table that is there; unknown until it is needed. */
   #copy: Possibilities | undefined;
   /** What chunks were sent from; large buffers are dear to make and to collect. */
@@ -214,9 +215,10 @@ class Recorder {
     return this.#report;
   }
 
-  /** Validating takes the thread: what is on its way to PostgreSQL goes on in between. */
+  /** Validating takes the thread: a COPY goes first, for PostgreSQL has nothing else to do; then it is the answers' turn. */
   async #pause(batch: Batch): Promise<void> {
     await setImmediate();
+    await this.#copied.catch(() => {});
     await this.#encode(batch);
   }
 
@@ -259,13 +261,14 @@ class Recorder {
   }
 
   /** Copies rows into the temporary table. */
-  async #copied({ _: { session } }: Executor, encoded: Buffer): Promise<SQL> {
+  async #copyRows({ _: { session } }: Executor, encoded: Buffer): Promise<SQL> {
     if (!is(session, PostgresJsSession)) throw new TypeError("COPY needs postgres.js");
     const emptied = this.#copy?.made
       ? `truncate ${TABLE}`
       : `create temporary table ${TABLE} (${FIELD_LIST}) on commit drop`;
     const statement = `${emptied}; copy ${TABLE} from stdin (format binary)`;
-    await copyIn(session, { statement, rows: encoded });
+    this.#copied = copyIn(session, { statement, rows: encoded });
+    await this.#copied;
     this.#copy = { may: true, made: true };
     this.#spares.push(Buffer.from(encoded.buffer));
     return fromTable;
@@ -280,7 +283,7 @@ class Recorder {
 
   async #write(tx: Executor, batch: Batch, encoded: Buffer | string): Promise<void> {
     const incoming =
-      typeof encoded === "string" ? fromJson(encoded) : await this.#copied(tx, encoded);
+      typeof encoded === "string" ? fromJson(encoded) : await this.#copyRows(tx, encoded);
     const count = batch.length;
     const [result] = rows<Inserted>(await tx.execute(insert(incoming, batch)));
     if (!result) throw new TypeError("an aggregate answers one row");
