@@ -6,7 +6,11 @@ const readme = readFileSync("README.md", "utf8");
 test("the code in the README is examples/quick-start.ts, which runs", () => {
   const [, code] = /```ts\n([\s\S]*?)```/.exec(readme) ?? [];
   const example = readFileSync("examples/quick-start.ts", "utf8");
-  expect(code).toBe(example.replace("../src/index.ts", "meta-agent-db"));
+  expect(code).toBe(
+    example
+      .replace("../src/index.ts", "meta-agent-db")
+      .replace("../src/schema/governance.ts", "meta-agent-db/governance"),
+  );
 });
 
 test("every npm script that the README names exists", () => {
