@@ -64,8 +64,8 @@ async function use(db: Database): Promise<void> {
     });
     await assert.rejects(undone, /not that/);
   });
-  const [agent] = await seen(ACME);
-  assert.deepEqual([agent?.status, agent?.displayName], ["active", "kept"]);
+  const [stored] = await seen(ACME);
+  assert.deepEqual([stored?.status, stored?.displayName], ["active", "kept"]);
   assert.deepEqual(await seen(OTHER), []);
 }
 
