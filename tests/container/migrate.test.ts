@@ -108,7 +108,9 @@ describe.skipIf(inject("server") === "")("migrations on a server", () => {
       async (text, parameters) => (await client.query<never>(text, parameters)).rows,
     );
     await client.close();
-    expect(actual).toEqual(expected);
+    // The privilege MAINTAIN came with 17, and the owner has it.
+    const known = (line: string) => inject("version") >= 17 || !line.startsWith("grant MAINTAIN ");
+    expect(actual.filter(known)).toEqual(expected);
   });
 
   // Another version's pg_dump spells it otherwise.

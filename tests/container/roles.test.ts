@@ -82,7 +82,7 @@ describe.skipIf(inject("server") === "")("the logins of a deployment", () => {
 
   test("a membership that was inherited no longer is", async () => {
     await database.query("create role meta_agent_app login inherit");
-    await database.query("grant authenticated to meta_agent_app with inherit true");
+    await database.query("grant authenticated to meta_agent_app");
     await createLogins(database.db, PASSWORDS);
     await as("application", async (db) => {
       expect(await refusal(db.select().from(agentRegistry).execute())).toBe("42501");

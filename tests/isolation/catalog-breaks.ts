@@ -81,7 +81,7 @@ export const roleBreaks: Mutation[] = [
   {
     kind: "a tenant that is a member of service_role",
     caughtBy: [rows.seesOwn, rows.updatesOwn],
-    breaks: everywhere("grant service_role to authenticated with inherit true"),
+    breaks: everywhere("alter role authenticated inherit", "grant service_role to authenticated"),
   },
   {
     kind: "a caller that may read all statistics",
@@ -89,7 +89,7 @@ export const roleBreaks: Mutation[] = [
     breaks: () =>
       ["authenticated", "anon"].map((role) => ({
         targets: [role],
-        statements: [`grant pg_read_all_stats to ${role} with inherit true`],
+        statements: [`alter role ${role} inherit`, `grant pg_read_all_stats to ${role}`],
       })),
   },
   {

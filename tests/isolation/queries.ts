@@ -5,6 +5,10 @@ import { blindUpdate, uuids } from "./statements.ts";
 import { answers, refused, touchesOnly } from "./verdicts.ts";
 
 /** Every shape of query that we know to answer ids; each may be several statements. */
+/** PostgreSQL 15 has the other name. */
+const FORCE_PARALLEL = `select set_config(name, 'on', true) from pg_settings
+  where name in ('debug_parallel_query', 'force_parallel_mode')`;
+
 const shapes = (t: string): string[][] => [
   [`table ${t}`],
   [`select id from only ${t}`],
@@ -40,7 +44,7 @@ const shapes = (t: string): string[][] => [
   [`declare copy scroll cursor for select id from ${t}`, "fetch all from copy"],
   ["set local enable_seqscan = off", `select id from ${t} order by id`],
   ["set local enable_indexscan = off", "set local enable_bitmapscan = off", `table ${t}`],
-  ["set local debug_parallel_query = on", `select id from ${t}`],
+  [FORCE_PARALLEL, `select id from ${t}`],
   ["set constraints all deferred", `select id from ${t}`],
 ];
 
