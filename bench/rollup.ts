@@ -231,7 +231,7 @@ try {
   const now = new Date(`${DAY}T12:00:00Z`);
   for (const [name, act] of callers) {
     const refreshed = (tx: Transaction) => time(() => refreshHealth(tx, { now }));
-    const agents = await act((tx) => refreshHealth(tx, { now }));
+    const { written: agents } = await act((tx) => refreshHealth(tx, { now }));
     const { baseline, candidate } = await compare(
       11,
       () =>

@@ -1,23 +1,16 @@
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import { type Database, type Transaction, rows } from "./database.ts";
-import { type Finding, applyRepairs, diff } from "./diff.ts";
+import { applyRepairs, diff } from "./diff.ts";
 import { explain } from "./errors.ts";
+import type { Finding } from "./findings.ts";
 import { CREATE_JOURNAL, JOURNAL_NAME, readJournal, recordStatement } from "./journal.ts";
 import { lockMigrators } from "./lock.ts";
 import { MigrationError } from "./migrate.ts";
 import { MIGRATIONS } from "./migrations.ts";
-import {
-  type LiveTypes,
-  type Offence,
-  TABLES,
-  columnsOf,
-  findOffences,
-  liveTypes,
-} from "./offences.ts";
+import { type LiveTypes, type Offence, findOffences, liveTypes } from "./offences.ts";
+import { TABLES, TABLE_NAMES, columnsOf } from "./tables.ts";
 import { confinedTransaction, withServersNames } from "./transaction.ts";
-
-export type { Offence } from "./offences.ts";
 
 /** How to take a database over. */
 export interface AdoptOptions {
@@ -29,13 +22,6 @@ export interface AdoptOptions {
   readonly lockTimeout?: number | undefined;
   /** Called once when there is something to wait for, with what it is. */
   readonly onWait?: ((why: string) => void) | undefined;
-}
-
-/** NULLs in one column. */
-export interface Gap {
-  readonly table: string;
-  readonly column: string;
-  readonly count: number;
 }
 
 /** What `adopt` found and did. */
@@ -50,7 +36,11 @@ export interface AdoptResult {
   /** Rows that the rules refuse; adoption waits until there are none. */
   readonly offences: readonly Offence[];
   /** NULLs that the defaults replaced, or would. Empty without `fillDefaults`. */
-  readonly filled: readonly Gap[];
+  readonly filled: readonly {
+    readonly table: string;
+    readonly column: string;
+    readonly count: number;
+  }[];
   /** Tables with rows of no organization: rows of the platform, which no tenant sees. */
   readonly platformRows: readonly { readonly table: string; readonly count: number }[];
 }
@@ -137,7 +127,7 @@ async function survey(tx: Transaction): Promise<LiveTypes> {
   const [hidden] = rows<{ name: string; owner: string }>(
     await tx.execute(sql`
       select relname::text as name, relowner::regrole::text as owner from pg_class
-      where relnamespace = to_regnamespace('public') and relname = any(${OUR_NAMES}) and row_security_active(oid)
+      where relnamespace = to_regnamespace('public') and relname = any(${TABLE_NAMES}) and row_security_active(oid)
       order by relname limit 1`),
   );
   if (hidden) {
@@ -148,14 +138,12 @@ async function survey(tx: Transaction): Promise<LiveTypes> {
   return live;
 }
 
-const OUR_NAMES = sql`${sql.param(TABLES.map(getTableName))}::text[]`;
-
 async function otherRelations(tx: Transaction): Promise<string[]> {
   const found = await tx.execute(sql`
     select relname::text as name, case relkind when 'p' then 'partitioned' when 'v' then 'a view'
       when 'm' then 'a materialized view' when 'f' then 'a foreign table' else 'no table' end as kind
     from pg_class where relnamespace = to_regnamespace('public') and relkind <> 'r'
-      and relname = any(${OUR_NAMES})
+      and relname = any(${TABLE_NAMES})
     order by relname`);
   return rows<{ name: string; kind: string }>(found).map(({ name, kind }) => `${name} is ${kind}`);
 }
@@ -197,7 +185,7 @@ async function platformRows(
   return rows<{ table: string; count: number }>(found);
 }
 
-async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
+async function takeOver(tx: Transaction, gaps: AdoptResult["filled"]): Promise<void> {
   const [foundation] = MIGRATIONS;
   if (!foundation) return;
   await tx.execute(sql.raw(CREATE_JOURNAL));
@@ -233,7 +221,7 @@ async function takeOver(tx: Transaction, gaps: readonly Gap[]): Promise<void> {
 }
 
 /** Puts the defaults of a table's columns where they hold NULL, a row in one go. */
-async function fill(tx: Transaction, table: PgTable, gaps: readonly Gap[]): Promise<void> {
+async function fill(tx: Transaction, table: PgTable, gaps: AdoptResult["filled"]): Promise<void> {
   const columns = columnsOf(table).filter(({ name }) =>
     gaps.some((gap) => gap.table === getTableName(table) && gap.column === name),
   );

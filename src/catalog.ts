@@ -1,5 +1,6 @@
 import { sql } from "drizzle-orm";
 import { type Database, rows } from "./database.ts";
+import { OUR_ROLES } from "./roles.ts";
 import { confinedTransaction } from "./transaction.ts";
 
 /** Kinds of objects, each before those that stand on it: the order in which they are made. */
@@ -94,7 +95,7 @@ export function kindOf({ object }: Pick<CatalogObject, "object">): Kind {
   return kind;
 }
 
-const OUR_ROLES = sql`('anon', 'authenticated', 'service_role')`;
+const ROLE_NAMES = sql`${sql.param([...OUR_ROLES])}::text[]`;
 
 // Columns that PostgreSQL 15 does not have are not read. Left out, for they tune: options and
 // storage of tables, statistics targets, tablespaces.
@@ -143,7 +144,7 @@ privileges (scope, parent, owner, acl, columns, watched) as (
   where a.grantee <> p.owner
     -- In public others may do what they please, but our roles make nothing there.
     and (p.scope <> 'SCHEMA public' or a.privilege_type = 'CREATE')
-    and (a.grantee = 0 or r.rolname in ${OUR_ROLES} or a.privilege_type = any (p.watched))
+    and (a.grantee = 0 or r.rolname = any (${ROLE_NAMES}) or a.privilege_type = any (p.watched))
   group by 1, 2, 3, 4
 ),
 -- The owner passes row-level security: all of it belongs to one.
@@ -170,7 +171,7 @@ views as (
 )
 select 'role ' || rolname as object, '' as parent,
   format('CREATE ROLE %I NOLOGIN NOINHERIT', rolname) as definition, '' as undo
-  from pg_roles where rolname in ${OUR_ROLES}
+  from pg_roles where rolname = any (${ROLE_NAMES})
 union all
 select 'schema meta_agent', '', 'CREATE SCHEMA meta_agent', '' from schemas where nspname = 'meta_agent'
 union all

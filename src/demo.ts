@@ -11,28 +11,23 @@ import {
 } from "./database.ts";
 import { insertFleet, known, rowOf } from "./demo/rows.ts";
 import { DEMO_ORGANIZATIONS, FLEET } from "./demo/story.ts";
-import * as schema from "./schema/index.ts";
+import { agentRegistry } from "./schema/index.ts";
+import { TABLES } from "./tables.ts";
 import type { AgentStatus } from "./values.ts";
-
-export { DEMO_NOW, DEMO_ORGANIZATIONS } from "./demo/story.ts";
 
 // ── Loading ──
 
-/** What the database holds. */
-export interface DemoCounts {
-  agents: number;
-  executions: number;
-  logs: number;
-  embeddings: number;
-}
-
-/** What `loadDemo` did. */
-export interface DemoResult extends DemoCounts {
+/** What `loadDemo` did, and what the database holds now. */
+export interface DemoResult {
   /** False when the demo was already there. */
-  loaded: boolean;
+  readonly loaded: boolean;
+  readonly agents: number;
+  readonly executions: number;
+  readonly logs: number;
+  readonly embeddings: number;
 }
 
-const tables = Object.values(schema);
+type Counts = Omit<DemoResult, "loaded">;
 
 /**
  * Loads the demo fleet, all of it or nothing, into a migrated database whose tables are empty. Where it
@@ -49,16 +44,16 @@ export async function loadDemo(db: Database): Promise<DemoResult> {
     return true;
   });
   // The embedded server has no autovacuum that would gather statistics.
-  if (loaded) await db.execute(sql`analyze ${sql.join(tables, sql`, `)}`);
+  if (loaded) await db.execute(sql`analyze ${sql.join([...TABLES], sql`, `)}`);
   return { loaded, ...(await withServiceRole(db, countRows)) };
 }
 
 async function isLoaded(db: Database): Promise<boolean> {
   const ids = FLEET.map((story) => rowOf(story, "agent").agentId);
   const agents = await db
-    .select({ id: schema.agentRegistry.id })
-    .from(schema.agentRegistry)
-    .where(inArray(schema.agentRegistry.id, ids))
+    .select({ id: agentRegistry.id })
+    .from(agentRegistry)
+    .where(inArray(agentRegistry.id, ids))
     .limit(1);
   return agents.length > 0;
 }
@@ -74,7 +69,7 @@ export async function refuseUsedDatabase(db: Database): Promise<void> {
     ),
   );
   const names = new Set(present.map(({ name }) => name));
-  const ours = tables.filter((table) => names.has(getTableName(table)));
+  const ours = TABLES.filter((table) => names.has(getTableName(table)));
   if (ours.length === 0 || (names.has("agent_registry") && (await isLoaded(db)))) return;
   const probes = ours.map(
     (table) => sql`select ${getTableName(table)}::text as name where exists (select from ${table})`,
@@ -89,13 +84,13 @@ export async function refuseUsedDatabase(db: Database): Promise<void> {
   );
 }
 
-async function countRows(tx: Transaction): Promise<DemoCounts> {
+async function countRows(tx: Transaction): Promise<Counts> {
   const counted = await tx.execute(sql`
     select (select count(*)::int from agent_registry) as agents,
       (select count(distinct (agent_id, execution_id))::int from agent_execution_logs) as executions,
       (select count(*)::int from agent_execution_logs) as logs,
       (select count(*)::int from execution_embeddings) as embeddings`);
-  return known(rows<DemoCounts & Record<string, unknown>>(counted)[0], "count");
+  return known(rows<Counts & Record<string, unknown>>(counted)[0], "count");
 }
 
 // ── Looking at it ──

@@ -27,8 +27,6 @@ export async function diff(db: Database): Promise<Finding[]> {
   return (await differences(db)).map(({ finding }) => finding);
 }
 
-export type { Finding } from "./findings.ts";
-
 /** What `repair` repairs. */
 export interface RepairOptions {
   /** Which findings to repair. Default: the safe ones. */

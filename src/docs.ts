@@ -1,6 +1,6 @@
 /** Writes the reference of the tables from a live catalog: what is said there is so. */
-import { getTableColumns, getTableName, is, sql } from "drizzle-orm";
-import { type AnyPgColumn, PgTable, getTableConfig } from "drizzle-orm/pg-core";
+import { getTableName, is, sql } from "drizzle-orm";
+import { PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { type Database, rows } from "./database.ts";
 import * as embeddings from "./schema/embeddings.ts";
 import * as evaluation from "./schema/evaluation.ts";
@@ -9,7 +9,8 @@ import * as learningCost from "./schema/learning-cost.ts";
 import * as monitoring from "./schema/monitoring.ts";
 import * as safety from "./schema/safety.ts";
 import { columnRule } from "./schema/table.ts";
-import { ruleInWords } from "./zod.ts";
+import { columnsOf } from "./tables.ts";
+import { ruleInWords } from "./words.ts";
 
 /** A group's tables, those first that others refer to; a module lists its exports by name. */
 const tablesOf = (group: object): PgTable[] =>
@@ -151,8 +152,7 @@ const DELETE_RULES: Readonly<Record<string, string>> = {
 const TOLD: ReadonlySet<string> = new Set(["oneOf", "length", "elements", "json"]);
 
 function tableSection(table: PgTable, facts: TableFacts, all: readonly TableFacts[]): string[] {
-  const columns = Object.values<AnyPgColumn>(getTableColumns(table));
-  const rules = new Map(columns.map((column) => [column.name, columnRule(column)]));
+  const rules = new Map(columnsOf(table).map((column) => [column.name, columnRule(column)]));
   /** The comment says units and what NULL means; of the other kinds of columns their rule says what they take. */
   const meaning = (column: TableFacts["columns"][number]): string => {
     const rule = rules.get(column.name);

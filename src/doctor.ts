@@ -3,9 +3,9 @@ import { sql } from "drizzle-orm";
 import { type Database, type Transaction, rows } from "./database.ts";
 import {
   type Check,
+  type Diagnosis,
   type Judgement,
   type Patient,
-  TABLES,
   error,
   info,
   ours,
@@ -22,13 +22,8 @@ import {
 } from "./doctor/schema.ts";
 import { autovacuum, sessions, wraparound } from "./doctor/upkeep.ts";
 import { databaseError } from "./errors.ts";
+import { TABLES } from "./tables.ts";
 import { confinedTransaction, withServersNames } from "./transaction.ts";
-
-/** One finding of {@link doctor}. */
-export interface Diagnosis extends Judgement {
-  /** The check that says it: `logins`, `indexes`, … */
-  readonly check: string;
-}
 
 /** How thoroughly to look. */
 export interface DoctorOptions {

@@ -1,6 +1,5 @@
-import { getTableName, is } from "drizzle-orm";
-import { PgTable } from "drizzle-orm/pg-core";
-import * as schema from "./schema/index.ts";
+import { getTableName } from "drizzle-orm";
+import { TABLES } from "./tables.ts";
 
 /**
  * The journal of this database's migrations, for `migrations` in a drizzle config. A table of its own:
@@ -10,9 +9,7 @@ import * as schema from "./schema/index.ts";
 export const JOURNAL = { schema: "drizzle", table: "__meta_agent_migrations" } as const;
 
 /** The SQL names of this package's tables, all in schema public. */
-export const tableNames: readonly string[] = Object.values(schema)
-  .filter((value) => is(value, PgTable))
-  .map((table) => getTableName(table));
+export const tableNames: readonly string[] = TABLES.map((table) => getTableName(table));
 
 /**
  * For `tablesFilter` in the drizzle config of an application that keeps tables of its own beside these:

@@ -1,4 +1,5 @@
 import { type CatalogObject, KINDS, type Kind, type LiveObject, kindOf } from "./catalog.ts";
+import { OUR_ROLES } from "./roles.ts";
 
 /** One difference between a database and what the migrations make. */
 export interface Finding {
@@ -113,7 +114,7 @@ function made(object: CatalogObject, parts: readonly CatalogObject[]): Step[] {
   const grants = KINDS.indexOf("grant") + 1;
   const closed = (what: string) => ({
     phase: grants,
-    statement: `REVOKE ALL ON ${what} FROM PUBLIC, anon, authenticated, service_role`,
+    statement: `REVOKE ALL ON ${what} FROM ${OURS.join(", ")}`,
   });
   if (kind === "table") {
     const columns = parts.flatMap((part) =>
@@ -186,7 +187,7 @@ function columnChanges(expected: CatalogObject, live: LiveObject): Step[] {
   ];
 }
 
-const OUR_ROLES = new Set(["PUBLIC", "anon", "authenticated", "service_role"]);
+const OURS: readonly string[] = ["PUBLIC", ...OUR_ROLES];
 const OPENS =
   /(?:^GRANT .+| ON \S+ AS PERMISSIVE FOR \w+|^ALTER .+ OWNER) TO ((?:\S+, )*\S+)(?: (?:USING|WITH CHECK) \(.*)?$/s;
 
@@ -195,7 +196,7 @@ function opensToOurs(definition: string): boolean {
   // Logins of the user's own may live by that.
   if (definition === "GRANT CREATE ON SCHEMA public TO PUBLIC") return false;
   const roles = OPENS.exec(definition)?.[1]?.split(", ") ?? [""];
-  return roles.every((role) => OUR_ROLES.has(role));
+  return roles.every((role) => OURS.includes(role));
 }
 
 /** Why an object matters; `changed` and `extra` where that is another matter. */

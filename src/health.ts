@@ -11,10 +11,16 @@ export interface HealthOptions extends Partial<HealthThresholds> {
   readonly now?: Date | undefined;
 }
 
+/** What {@link refreshHealth} did. */
+export interface HealthRefresh {
+  /** Snapshots it wrote, one an agent. */
+  readonly written: number;
+}
+
 /**
  * Takes a new snapshot of every agent of the caller, deprecated ones too, in one statement: all columns of
- * `agent_health_realtime` but `id`. As service role the agents of all organizations. Answers how many
- * snapshots it wrote: an agent that has a newer one keeps it, so refreshers may overtake each other.
+ * `agent_health_realtime` but `id`. As service role the agents of all organizations. An agent that
+ * has a newer snapshot keeps it, so refreshers may overtake each other.
  *
  * The windows are the 5 minutes and the hour that end with `now`, `now` included. They count executions as
  * `rollUpMetrics` does: failures are failed or timed out, the error rate is failures ÷ (failures +
@@ -38,14 +44,14 @@ export async function refreshHealth<
   HKT extends PgQueryResultHKT,
   S extends Record<string, unknown>,
   R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, { now, ...given }: HealthOptions = {}): Promise<number> {
+>(tx: PgTransaction<HKT, S, R>, { now, ...given }: HealthOptions = {}): Promise<HealthRefresh> {
   if (now !== undefined && !(now instanceof Date && Number.isFinite(now.getTime()))) {
     throw new TypeError("refreshHealth: now must be a valid Date");
   }
   const thresholds = healthThresholds(given);
   const [result] = rows<{ written: number }>(await tx.execute(refresh(thresholds, now)));
-  if (!result) throw new Error("refreshHealth: no result");
-  return result.written;
+  if (!result) throw new TypeError("an aggregate has one row");
+  return result;
 }
 
 const columns = columnList(agentHealthRealtime);

@@ -1,7 +1,7 @@
 import { type SQL, sql } from "drizzle-orm";
 import { type Database, type Transaction, rows } from "./database.ts";
-import { tableNames } from "./drizzle-kit.ts";
 import { databaseError } from "./errors.ts";
+import { TABLE_NAMES } from "./tables.ts";
 
 /** The key of the one lock that all migrators of a database take, as SQL. */
 export const LOCK_KEY = "pg_catalog.hashtextextended('meta-agent-db migrate', 0)";
@@ -86,7 +86,7 @@ export const tableUsers = (db: Database | Transaction) =>
     db,
     sql`l.locktype = 'relation' and l.relation in (
       select c.oid from pg_class as c
-      where c.relnamespace = to_regnamespace('public') and c.relname = any(${sql.param([...tableNames])}::text[]))`,
+      where c.relnamespace = to_regnamespace('public') and c.relname = any(${TABLE_NAMES}))`,
   );
 
 async function holdersOf(db: Database | Transaction, condition: SQL): Promise<LockHolder[]> {

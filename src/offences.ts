@@ -1,10 +1,11 @@
 /** Rows that the rules of this schema would refuse, found before the rules are put upon them. */
-import { SQL, getTableColumns, getTableName, is, sql } from "drizzle-orm";
-import { type AnyPgColumn, PgColumn, PgTable, getTableConfig } from "drizzle-orm/pg-core";
+import { SQL, getTableName, is, sql } from "drizzle-orm";
+import { type AnyPgColumn, PgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { type Transaction, rows } from "./database.ts";
-import * as schema from "./schema/index.ts";
+import { agentPrompts } from "./schema/index.ts";
 import { type ColumnRule, columnRule, rowRule } from "./schema/table.ts";
-import { rowRuleInWords, ruleInWords } from "./zod.ts";
+import { TABLES, TABLE_NAMES, columnsOf } from "./tables.ts";
+import { rowRuleInWords, ruleInWords } from "./words.ts";
 
 /** Rows that one rule refuses. */
 export interface Offence {
@@ -21,21 +22,13 @@ export interface Offence {
   readonly hasDefault: boolean;
 }
 
-/** All tables of this package. */
-export const TABLES: readonly PgTable[] = Object.values(schema).filter((value) =>
-  is(value, PgTable),
-);
-
-export const columnsOf = (table: PgTable): AnyPgColumn[] =>
-  Object.values<AnyPgColumn>(getTableColumns(table));
-
 const path = ({ table, name }: AnyPgColumn) => `${getTableName(table)}.${name}`;
 
 /** Types by `table.column`, as PostgreSQL prints them, an enum as `enum mood`. */
 export type LiveTypes = ReadonlyMap<string, string>;
 
 /** The columns that the tables of ours really have. */
-export async function liveTypes(tx: Transaction): Promise<LiveTypes> {
+export async function liveTypes(tx: Pick<Transaction, "execute">): Promise<LiveTypes> {
   const found = await tx.execute(sql`
     select c.relname || '.' || a.attname as path,
       case t.typtype when 'e' then 'enum ' else '' end || case
@@ -44,12 +37,16 @@ export async function liveTypes(tx: Transaction): Promise<LiveTypes> {
         then regexp_replace(format_type(a.atttypid, a.atttypmod), '^.*\\.', '')
         else format_type(a.atttypid, a.atttypmod) end as type
     from pg_class as c join pg_attribute as a on a.attrelid = c.oid join pg_type as t on t.oid = a.atttypid
-    where c.relnamespace = to_regnamespace('public') and c.relkind = 'r' and a.attnum > 0 and not a.attisdropped
-      and c.relname = any(${sql.param(TABLES.map(getTableName))}::text[])`);
+    where c.relnamespace = to_regnamespace('public') and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped
+      and c.relname = any(${TABLE_NAMES})`);
   return new Map(
     rows<{ path: string; type: string }>(found).map(({ path: name, type }) => [name, type]),
   );
 }
+
+/** Whether these columns are there. */
+export const hasAll = (live: LiveTypes, columns: readonly AnyPgColumn[]): boolean =>
+  columns.every((column) => live.has(path(column)));
 
 /**
  * What the rules of this schema refuse among the rows of a database, whether or not the database has the
@@ -58,9 +55,7 @@ export async function liveTypes(tx: Transaction): Promise<LiveTypes> {
 export async function findOffences(tx: Transaction, live: LiveTypes): Promise<Offence[]> {
   const offences: Offence[] = [];
   for (const table of TABLES.filter((candidate) => live.has(`${getTableName(candidate)}.id`))) {
-    const rules = rulesOf(table, live).filter(({ reads }) =>
-      reads.every((column) => live.has(path(column))),
-    );
+    const rules = rulesOf(table, live).filter(({ reads }) => hasAll(live, reads));
     const counts = rules.map(
       ({ offenders }, index) => sql`
         select ${index}::int as rule, count(*)::int as count,
@@ -204,8 +199,8 @@ const repeated = (from: SQL, columns: readonly AnyPgColumn[], condition: SQL | u
   ) as counted where sharing > 1`;
 
 function exclusions(table: PgTable, live: LiveTypes): Rule[] {
-  if (table !== schema.agentPrompts) return [];
-  const { agentId, isActive, isBaseline } = schema.agentPrompts;
+  if (table !== agentPrompts) return [];
+  const { agentId, isActive, isBaseline } = agentPrompts;
   const atMostOne = (name: string, flag: AnyPgColumn): Rule => ({
     name,
     demands: `${flag.name}: at most one prompt of an agent`,
@@ -220,37 +215,62 @@ function exclusions(table: PgTable, live: LiveTypes): Rule[] {
 
 /** What a row refers to is there, and of the row's own organization. */
 function references(table: PgTable, live: LiveTypes): Rule[] {
+  const from = rowsOf(table, live);
+  const id = sql`${table}.id`;
+  const orphans = foreignKeysOf(table).map(({ name, child, parent }): Rule => ({
+    name,
+    demands: `${child.name}: a row of ${getTableName(parent.table)}`,
+    reads: [child],
+    offenders: sql`select ${id} from ${from} where ${child} is not null ${
+      live.has(path(parent))
+        ? sql`and not exists (select from public.${parent.table} as parent where parent.id = ${child})`
+        : undefined
+    }`,
+  }));
+  const strangers = tiesOf(table).map(({ name, column, reads, joins, organization }): Rule => ({
+    name,
+    demands: `${column}: a row of the same organization`,
+    reads,
+    offenders: sql`select ${id} from ${from} ${sql.raw(joins)}
+        where parent.organization_id <> ${sql.raw(organization)}`,
+  }));
+  return [...orphans, ...strangers];
+}
+
+/** A reference whose row and `parent` must be of one organization. */
+export interface Tie {
+  readonly name: string;
+  readonly table: string;
+  readonly column: string;
+  readonly reads: readonly AnyPgColumn[];
+  /** From the table, under its own name, to `parent`. */
+  readonly joins: string;
+  /** The row's organization. */
+  readonly organization: string;
+}
+
+export function tiesOf(table: PgTable): Tie[] {
   const keys = foreignKeysOf(table);
-  return keys.flatMap(({ name, child, parent }): Rule[] => {
-    const from = rowsOf(table, live);
-    const id = sql`${table}.id`;
-    const orphans: Rule = {
+  // A table without organization belongs to that of the row its first key names.
+  const [owner] = organizationOf(table) ? [] : keys;
+  const tableName = getTableName(table);
+  return keys
+    .filter((key) => key !== owner)
+    .map(({ name, child, parent }) => ({
       name,
-      demands: `${child.name}: a row of ${getTableName(parent.table)}`,
-      reads: [child],
-      offenders: sql`select ${id} from ${from} where ${child} is not null ${
-        live.has(path(parent))
-          ? sql`and not exists (select from public.${parent.table} as parent where parent.id = ${child})`
-          : undefined
-      }`,
-    };
-    // A table without organization belongs to that of the row its first key names.
-    const [owner] = organizationOf(table) ? [] : keys;
-    if (owner?.name === name) return [orphans];
-    const ownerTable = owner ? owner.parent.table : table;
-    const strangers: Rule = {
-      name,
-      demands: `${child.name}: a row of the same organization`,
-      reads: [child, parent, organizationOf(parent.table), organizationOf(ownerTable)].filter(
-        (column) => column !== undefined,
-      ),
-      offenders: sql`select ${id} from ${from}
-        join public.${parent.table} as parent on parent.id = ${child}
-        ${owner ? sql`join public.${ownerTable} on ${owner.parent} = ${owner.child}` : undefined}
-        where parent.organization_id <> ${ownerTable}.organization_id`,
-    };
-    return [orphans, strangers];
-  });
+      table: tableName,
+      column: child.name,
+      reads: [child, parent, owner?.child, owner?.parent]
+        .concat(organizationOf(parent.table), organizationOf(owner?.parent.table ?? table))
+        .filter((column) => column !== undefined),
+      joins: [{ as: "parent", child, parent }, ...(owner ? [{ ...owner, as: "owner" }] : [])]
+        .map(
+          (one) =>
+            `join public.${getTableName(one.parent.table)} as ${one.as} on ${one.as}.id = ${tableName}.${one.child.name}`,
+        )
+        .join(" "),
+      organization: `${owner ? "owner" : tableName}.organization_id`,
+    }));
 }
 
 interface ForeignKey {

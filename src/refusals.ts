@@ -1,17 +1,13 @@
 /** PostgreSQL's refusals as validators say them: which column, which rule, in words. */
-import { getTableColumns, getTableName, is } from "drizzle-orm";
-import { type AnyPgColumn, PgTable, getTableConfig } from "drizzle-orm/pg-core";
+import { getTableColumns, getTableName } from "drizzle-orm";
+import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { z } from "zod";
 import { type DatabaseError, databaseError } from "./errors.ts";
-import * as schema from "./schema/index.ts";
 import { columnRule, rowRule } from "./schema/table.ts";
-import { rowRuleInWords, ruleInWords } from "./zod.ts";
+import { TABLES } from "./tables.ts";
+import { rowRuleInWords, ruleInWords } from "./words.ts";
 
-const tables = new Map<string, PgTable>(
-  Object.values(schema)
-    .filter((value) => is(value, PgTable))
-    .map((table) => [getTableName(table), table]),
-);
+const tables = new Map(TABLES.map((table) => [getTableName(table), table]));
 
 /**
  * The refusal of a row by PostgreSQL, as the `ZodError` that a validator would have thrown: its issue
@@ -70,12 +66,12 @@ function ofTable(refusal: DatabaseError): Explanation | undefined {
   }
 }
 
-function columnsOf(table: PgTable): [key: string, column: AnyPgColumn][] {
+function fieldsOf(table: PgTable): [key: string, column: AnyPgColumn][] {
   return Object.entries<AnyPgColumn>(getTableColumns(table));
 }
 
 function keyOf(table: PgTable, name: string): string {
-  return columnsOf(table).find(([, column]) => column.name === name)?.[0] ?? name;
+  return fieldsOf(table).find(([, column]) => column.name === name)?.[0] ?? name;
 }
 
 function brokenRule(table: PgTable, constraint: string): Explanation | undefined {
@@ -85,9 +81,8 @@ function brokenRule(table: PgTable, constraint: string): Explanation | undefined
     return { path: keys.slice(0, 1), message: rowRuleInWords(between, keys) };
   }
   const [key, column] =
-    columnsOf(table).find(
-      ([, { name }]) => constraint === `${getTableName(table)}_${name}_check`,
-    ) ?? [];
+    fieldsOf(table).find(([, { name }]) => constraint === `${getTableName(table)}_${name}_check`) ??
+    [];
   const rule = column && columnRule(column);
   return key && rule ? { path: [key], message: `expected ${ruleInWords(rule)}` } : undefined;
 }
@@ -100,7 +95,7 @@ function taken(table: PgTable, constraint: string): Explanation | undefined {
     ({ name }) => name === constraint,
   )?.columns;
   // A unique column says so itself, several columns in a constraint of the table.
-  const single = columnsOf(table).filter(([, column]) => column.uniqueName === constraint);
+  const single = fieldsOf(table).filter(([, column]) => column.uniqueName === constraint);
   const keys = unique?.map(({ name }) => keyOf(table, name)) ?? single.map(([key]) => key);
   if (keys.length === 0) return undefined;
   const said = keys.length === 1 ? "taken" : `taken together with ${keys.slice(1).join(", ")}`;

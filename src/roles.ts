@@ -2,6 +2,9 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { sql } from "drizzle-orm";
 import { type Database, rows } from "./database.ts";
 
+/** The roles that people and backends act as, and that policies name. */
+export const OUR_ROLES = ["anon", "authenticated", "service_role"] as const;
+
 /** The two logins of a deployment. Both are NOINHERIT: they can do nothing until they switch role. */
 export const LOGINS = {
   /** What the application connects as; `withOrganization` acts through it. */

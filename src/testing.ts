@@ -4,7 +4,7 @@
  * the test is about.
  */
 import { createHash, randomUUID } from "node:crypto";
-import postgres from "postgres";
+import type { Sql } from "postgres";
 import { type Connection, connect } from "./database.ts";
 import { migrate } from "./migrate.ts";
 import { MIGRATIONS } from "./migrations.ts";
@@ -32,6 +32,7 @@ import type {
   NewShadowTest,
   NewSlaCompliance,
 } from "./schema/index.ts";
+import { administer, databaseUrl } from "./server.ts";
 
 /**
  * A migrated database of its own for a test file: embedded and in memory, or with `url` on a server, such
@@ -71,7 +72,7 @@ async function openCopy(url: string): Promise<Connection> {
     const template = await migratedTemplate(url, admin);
     await admin`create database ${admin(name)} template ${admin(template)}`;
   });
-  const connection = connect(ofDatabase(url, name));
+  const connection = connect(databaseUrl(url, name));
   return {
     ...connection,
     close: async () => {
@@ -82,7 +83,7 @@ async function openCopy(url: string): Promise<Connection> {
 }
 
 /** The server's migrated database for these migrations. Its name is there only when it is finished. */
-async function migratedTemplate(url: string, admin: postgres.Sql): Promise<string> {
+async function migratedTemplate(url: string, admin: Sql): Promise<string> {
   const hashes = MIGRATIONS.map(({ hash }) => hash);
   const template = `meta_agent_template_${createHash("sha256").update(hashes.join()).digest("hex").slice(0, 16)}`;
   const unfinished = `${template}_unfinished`;
@@ -92,7 +93,7 @@ async function migratedTemplate(url: string, admin: postgres.Sql): Promise<strin
   if (found) return template;
   await admin`drop database if exists ${admin(unfinished)} with (force)`;
   await admin`create database ${admin(unfinished)} template template0`;
-  const { db, close } = connect(ofDatabase(url, unfinished));
+  const { db, close } = connect(databaseUrl(url, unfinished));
   try {
     await migrate(db);
   } finally {
@@ -100,24 +101,6 @@ async function migratedTemplate(url: string, admin: postgres.Sql): Promise<strin
   }
   await admin`alter database ${admin(unfinished)} rename to ${admin(template)}`;
   return template;
-}
-
-async function administer(
-  url: string,
-  work: (admin: postgres.Sql) => Promise<unknown>,
-): Promise<void> {
-  const admin = postgres(url, { max: 1, onnotice: () => {} });
-  try {
-    await work(admin);
-  } finally {
-    await admin.end();
-  }
-}
-
-function ofDatabase(url: string, database: string): string {
-  const other = new URL(url);
-  other.pathname = `/${database}`;
-  return other.href;
 }
 
 /** What a test gives: the parents it must, the rest it may. */

@@ -11,7 +11,8 @@ import { createInsertSchema, createSelectSchema, createUpdateSchema } from "driz
 import { z } from "zod";
 import * as tables from "./schema/index.ts";
 import { anyJson, isStorable } from "./schema/json.ts";
-import { type ColumnRule, type RowRule, columnRule, rowRule } from "./schema/table.ts";
+import { type ColumnRule, INT4_MAX, type RowRule, columnRule, rowRule } from "./schema/table.ts";
+import { rowRuleInWords, ruleInWords } from "./words.ts";
 
 // ── Types: a validator's input and output are the table's row, as Drizzle infers it ──
 
@@ -49,33 +50,6 @@ function shown(value: unknown): string {
   if (typeof value === "object" && value !== null) return "an object";
   if (typeof value !== "string") return String(value);
   return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
-}
-
-/** The rule in words, as it stands in a refusal: `percent, 0 to 100`. */
-export function ruleInWords(rule: ColumnRule): string {
-  switch (rule.kind) {
-    case "range":
-      return inWords(rule);
-    case "oneOf":
-      return `one of ${rule.values.join(", ")}`;
-    case "length":
-      return `text of ${rule.min} to ${rule.max} characters`;
-    case "elements":
-      return rule.max === undefined
-        ? "a list of texts"
-        : `a list of texts of ${rule.min} to ${rule.max} characters`;
-    case "instant":
-      return "a Date of the years 1 to 9999";
-    case "day":
-      return "a day, YYYY-MM-DD";
-    case "json":
-      return rule.form ? `a JSON ${rule.form}` : "JSON";
-  }
-}
-
-function inWords({ unit, min, max = INT4_MAX }: ColumnRule & { kind: "range" }): string {
-  const words = unit.startsWith("US") ? unit : unit.charAt(0).toLowerCase() + unit.slice(1);
-  return words.includes(" to ") ? words : `${words}, ${min} to ${max}`;
 }
 
 /** Where a text must be more than storable, `type` says so when there is none at all. */
@@ -163,8 +137,6 @@ function inRange(
   }
 }
 
-const INT4_MAX = 2_147_483_647;
-
 /** An exact decimal with no more fraction digits than numeric keeps. */
 const DECIMAL = /^(0|[1-9]\d{0,15})(\.\d{1,16383})?$/;
 
@@ -245,20 +217,6 @@ function shapeCheck(key: string, by: string, shapes: Readonly<Record<string, z.Z
       : undefined;
   };
   return { keys: [key, by], check };
-}
-
-/** A rule between columns in words; the first column is the one to blame. */
-export function rowRuleInWords({ kind }: RowRule, [first = "", ...others]: string[]): string {
-  switch (kind) {
-    case "not before":
-      return `${first} must not be before or below ${others.join(", ")}`;
-    case "after":
-      return `${first} must be after ${others.join(", ")}`;
-    case "different":
-      return `${first} and ${others.join(", ")} must differ`;
-    case "some":
-      return `one of ${[first, ...others].join(", ")} must be given`;
-  }
 }
 
 function keeps(kind: RowRule["kind"], keys: string[], row: Row): boolean {

@@ -2,13 +2,8 @@ import { randomUUID } from "node:crypto";
 import { getTableName } from "drizzle-orm";
 import { beforeAll, expect, test } from "vitest";
 import { rows, withOrganization } from "../src/database.ts";
-import {
-  DEMO_NOW,
-  DEMO_ORGANIZATIONS,
-  fleetSummary,
-  isolationProof,
-  loadDemo,
-} from "../src/demo.ts";
+import { fleetSummary, isolationProof, loadDemo } from "../src/demo.ts";
+import { DEMO_NOW, DEMO_ORGANIZATIONS } from "../src/demo/story.ts";
 import * as schema from "../src/schema/index.ts";
 import { newAgent } from "../src/testing.ts";
 import { type Query, suite } from "./engine.ts";

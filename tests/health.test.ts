@@ -279,11 +279,11 @@ suite("refreshHealth", (database) => {
 
   test("a newer snapshot is not replaced by an older one", async () => {
     const { log, refresh, health } = await tenant();
-    expect(await refresh()).toBe(1);
+    expect(await refresh()).toEqual({ written: 1 });
     await log({});
-    expect(await refresh({ now: ago(1) })).toBe(0);
+    expect(await refresh({ now: ago(1) })).toEqual({ written: 0 });
     expect(await health()).toMatchObject({ timestamp: NOW, executions5m: 0 });
-    expect(await refresh()).toBe(1);
+    expect(await refresh()).toEqual({ written: 1 });
     expect(await health()).toMatchObject({ timestamp: NOW, executions5m: 1 });
   });
 
@@ -308,16 +308,15 @@ suite("refreshHealth", (database) => {
       .values(newHealth({ agentId: other.agentId, organizationId: null, timestamp: ago(MINUTE) }));
     const agents = await database.db.$count(agentRegistry);
     const service = (now: Date) => withServiceRole(database.db, (tx) => refreshHealth(tx, { now }));
-    expect(await service(new Date("2999-01-01T00:00:00Z"))).toBe(agents);
+    expect(await service(new Date("2999-01-01T00:00:00Z"))).toEqual({ written: agents });
     expect(await one.health()).toMatchObject({ organizationId: one.organizationId });
     expect(await other.health()).toMatchObject({ organizationId: other.organizationId });
   });
 
   test("a caller without an organization refreshes nothing", async () => {
     await tenant();
-    expect(await withOrganization(database.db, {}, (tx) => refreshHealth(tx, { now: NOW }))).toBe(
-      0,
-    );
+    const refreshed = withOrganization(database.db, {}, (tx) => refreshHealth(tx, { now: NOW }));
+    expect(await refreshed).toEqual({ written: 0 });
   });
 
   test("as a tenant it reads the period through an index, not all of an agent's log", async () => {

@@ -1,7 +1,8 @@
 import { beforeAll, expect, test } from "vitest";
 import * as queries from "../examples/queries.ts";
 import { type Database, type Transaction, withOrganization } from "../src/database.ts";
-import { DEMO_ORGANIZATIONS, loadDemo } from "../src/demo.ts";
+import { loadDemo } from "../src/demo.ts";
+import { DEMO_ORGANIZATIONS } from "../src/demo/story.ts";
 import { suite } from "./engine.ts";
 
 const ALL = 10_000;

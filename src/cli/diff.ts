@@ -1,5 +1,6 @@
 import type { Database } from "../database.ts";
-import { type Finding, diff, repair } from "../diff.ts";
+import { diff, repair } from "../diff.ts";
+import type { Finding } from "../findings.ts";
 import { pendingMigrations } from "../migrate.ts";
 import {
   EXIT,
@@ -40,7 +41,7 @@ export const diffCommand = targetCommand("diff", {
         ? await repair(db, { lockTimeout, onWait: progress })
         : { repaired: [], remaining: await diff(db) };
       if (json) {
-        print(JSON.stringify(mend ? { repaired, remaining } : remaining, null, 2));
+        print(JSON.stringify({ repaired, remaining }, null, 2));
       } else {
         for (const { object, problem } of repaired) {
           print(comment(`repaired: ${object} (${problem})`));

@@ -1,6 +1,20 @@
-import { type Diagnosis, doctor } from "../doctor.ts";
-import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import { doctor } from "../doctor.ts";
+import type { Diagnosis } from "../doctor/check.ts";
+import {
+  EXIT,
+  type TargetOptions,
+  jsonOption,
+  seconds,
+  targetCommand,
+  withTarget,
+} from "./command.ts";
 import { out, print } from "./print.ts";
+
+interface DoctorCommandOptions extends TargetOptions {
+  readonly deep?: true;
+  readonly longTransaction?: number;
+  readonly json?: true;
+}
 
 export const doctorCommand = targetCommand("doctor", {
   summary: "say what is healthy about a database and what is not",
@@ -13,10 +27,15 @@ export const doctorCommand = targetCommand("doctor", {
   ],
 })
   .option("--deep", "also read whole tables: references across organizations, full counters")
+  .option(
+    "--long-transaction <seconds>",
+    "from which age on an open transaction is a finding (default: 300)",
+    seconds,
+  )
   .addOption(jsonOption())
-  .action(({ deep, json, ...target }: TargetOptions & { deep?: true; json?: true }) =>
+  .action(({ deep, longTransaction, json, ...target }: DoctorCommandOptions) =>
     withTarget(target, async ({ db }) => {
-      const found = await doctor(db, { deep });
+      const found = await doctor(db, { deep, longTransaction });
       if (json) print(JSON.stringify(found, null, 2));
       else print(found.length > 0 ? found.map(lines).join("\n") : "healthy");
       if (found.some(({ level }) => level !== "info")) process.exitCode = EXIT.findings;

@@ -1,4 +1,5 @@
-import { type Finding, diff } from "../diff.ts";
+import { diff } from "../diff.ts";
+import type { Finding } from "../findings.ts";
 import { type MigrationRecord, migrationStatus } from "../migrate.ts";
 import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
 import { print, table } from "./print.ts";

@@ -33,7 +33,7 @@ async function drizzleKit() {
 }
 
 /** Looks first, since studio would go on without a port. */
-async function freePort(wanted: number): Promise<number> {
+export async function freePort(wanted: number): Promise<number> {
   const probe = createServer().listen(wanted, "127.0.0.1");
   await once(probe, "listening");
   const address = probe.address();

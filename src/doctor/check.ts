@@ -1,17 +1,22 @@
 /** What a check is, and what checks share. */
-import { type SQL, getTableName, sql } from "drizzle-orm";
+import { type SQL, sql } from "drizzle-orm";
 import { type Database, rows } from "../database.ts";
-import * as schema from "../schema/index.ts";
+import { TABLE_NAMES } from "../tables.ts";
 
-/** A finding, but for who says it. */
-export interface Judgement {
+/** One finding of `doctor`. */
+export interface Diagnosis {
   /** `error`: isolation or data are at risk. `warning`: something will hurt. `info`: worth knowing. */
   readonly level: "error" | "warning" | "info";
   /** What is so, a sentence. */
   readonly message: string;
   /** What to do about it: SQL that ends in `;`, a command, or a sentence. */
   readonly next: string;
+  /** The check that says it: `logins`, `indexes`, … */
+  readonly check: string;
 }
+
+/** A finding, but for who says it. */
+export type Judgement = Omit<Diagnosis, "check">;
 
 /** Who asks, and what of. */
 export interface Patient {
@@ -26,6 +31,7 @@ export interface Patient {
   /** Whether the login owns the tables, or may become who does. */
   readonly isOwner: boolean;
   readonly login: string;
+  /** Seconds. */
   readonly longTransaction: number;
 }
 
@@ -56,12 +62,10 @@ export const info = (message: string, next: string): Judgement => ({
   next,
 });
 
-export const TABLES = Object.values(schema).map(getTableName);
-
 /** Our tables that are there: `oid`, `relname`, `name` as SQL may write it, `relowner`. */
 export const ours = sql`(
   select oid, relname, relowner, reltuples, reloptions, oid::regclass::text as name from pg_class
-  where relnamespace = to_regnamespace('public') and relkind in ('r', 'p') and relname = any (${sql.param(TABLES)}::text[]))`;
+  where relnamespace = to_regnamespace('public') and relkind in ('r', 'p') and relname = any (${TABLE_NAMES}))`;
 
 /** A check of one query; each row is judged by itself. */
 export function checkOf<Row extends Record<string, unknown>>(

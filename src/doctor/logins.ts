@@ -1,9 +1,8 @@
 /** Checks of who may log in, and as whom they act. */
 import { sql } from "drizzle-orm";
-import { LOGINS } from "../roles.ts";
+import { LOGINS, OUR_ROLES } from "../roles.ts";
 import { checkOf, error, info, ours, warning } from "./check.ts";
 
-const OUR_ROLES = ["anon", "authenticated", "service_role"];
 const KNOWN_LOGINS = Object.values(LOGINS).map(({ name }) => name);
 const textArray = (values: readonly string[]) => sql`${sql.param([...values])}::text[]`;
 

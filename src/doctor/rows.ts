@@ -1,7 +1,8 @@
 /** Checks of the rows themselves; the deep ones read whole tables. */
 import { type SQL, getTableName, sql } from "drizzle-orm";
 import { rows } from "../database.ts";
-import * as schema from "../schema/index.ts";
+import { hasAll, liveTypes, tiesOf } from "../offences.ts";
+import { TABLES } from "../tables.ts";
 import { type Check, checkOf, count, error, info, ours, warning } from "./check.ts";
 
 export const platform = checkOf<{ counts: string[] }>(
@@ -27,7 +28,7 @@ export const platform = checkOf<{ counts: string[] }>(
 
 /** One query over every table that has an organization. */
 function eachTable(query: (table: string) => SQL): SQL {
-  const tenant = Object.values(schema).filter((table) => "organizationId" in table);
+  const tenant = TABLES.filter((table) => "organizationId" in table);
   return sql.join(
     tenant.map((table) => query(getTableName(table))),
     sql` union all `,
@@ -36,41 +37,24 @@ function eachTable(query: (table: string) => SQL): SQL {
 
 type CrossedRow = { reference: string; crossed: number; half: number; query: string };
 
-/** Every reference between two tables that have an organization, and the two parents of a table that has none. */
+/** Every reference between rows that have an organization. */
 export const crossed: Check = {
   name: "tenancy",
   deep: true,
   owner: true,
   run: async (db) => {
-    const found = await db.execute(sql`
-      with tenant as (
-        select ours.oid, name, exists (select from pg_attribute where attrelid = ours.oid and attname = 'organization_id') as owned
-        from ${ours} as ours
-      ), reference as (
-        select c.conname, child.name as child, parent.name as parent, child.owned, quote_ident(a.attname) as key,
-          row_number() over (partition by child.oid order by c.conname) as place
-        from pg_constraint as c join tenant as child on child.oid = c.conrelid join tenant as parent on parent.oid = c.confrelid
-        join pg_attribute as a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
-        where c.contype = 'f' and cardinality(c.conkey) = 1 and parent.owned
-      )
-      select conname::text as name, format('from %s as child join %s as parent on parent.id = child.%s', child, parent, key) as source,
-        'child.organization_id' as own
-      from reference where owned
-      union all
-      select a.conname::text || ' and ' || b.conname,
-        format('from %s as child join %s as parent on parent.id = child.%s join %s as other on other.id = child.%s', a.child, a.parent, a.key, b.parent, b.key),
-        'other.organization_id'
-      from reference as a join reference as b on b.child = a.child and b.place > a.place where not a.owned
-      order by 1`);
-    const links = rows<{ name: string; source: string; own: string }>(found);
-    const counts = links.map(
-      ({ name, source, own }) => sql`
+    const live = await liveTypes(db);
+    const ties = TABLES.flatMap(tiesOf).filter(({ reads }) => hasAll(live, reads));
+    const counts = ties.map(({ name, table, joins, organization }) => {
+      const source = `from public.${table} ${joins}`;
+      const isCrossed = `${organization} is distinct from parent.organization_id`;
+      return sql`
         select ${name}::text as reference,
-          count(*) filter (where ${sql.raw(own)} <> parent.organization_id)::int as crossed,
-          count(*) filter (where (${sql.raw(own)} is null) <> (parent.organization_id is null))::int as half,
-          ${`SELECT child.* ${source} WHERE ${own} IS DISTINCT FROM parent.organization_id;`}::text as query
-        ${sql.raw(source)} where ${sql.raw(own)} is distinct from parent.organization_id`,
-    );
+          count(*) filter (where ${sql.raw(organization)} <> parent.organization_id)::int as crossed,
+          count(*) filter (where (${sql.raw(organization)} is null) <> (parent.organization_id is null))::int as half,
+          ${`SELECT ${table}.* ${source} WHERE ${isCrossed};`}::text as query
+        ${sql.raw(source)} where ${sql.raw(isCrossed)}`;
+    });
     return rows<CrossedRow>(await db.execute(sql.join(counts, sql` union all `))).flatMap(
       ({ reference, crossed: across, half, query }) => [
         ...(across > 0

@@ -1,14 +1,15 @@
 /** Checks of the schema, its references and indexes, and what the planner knows. */
 import { sql } from "drizzle-orm";
 import { type Kind, kindOf } from "../catalog.ts";
-import { type Finding, diff } from "../diff.ts";
+import { diff } from "../diff.ts";
 import {
   EMBEDDING_INDEXES,
   ENOUGH_ROWS,
   embeddingIndexStates,
   fittedLists,
 } from "../embedding-indexes.ts";
-import { type Database } from "../database.ts";
+import type { Database } from "../database.ts";
+import type { Finding } from "../findings.ts";
 import { UnreadableJournalError } from "../journal.ts";
 import { type MigrationRecord, migrationStatus } from "../migrate.ts";
 import { type Check, type Judgement, checkOf, count, error, info, ours, warning } from "./check.ts";

@@ -106,7 +106,8 @@ function ruleSql(rule: ColumnRule, column: AnyPgColumn): SQL | undefined {
 
 // ── Column kinds: the TypeScript type, the unit and the CHECK in one word ──
 
-const INT4_MAX = 2_147_483_647;
+/** The largest INTEGER. */
+export const INT4_MAX = 2_147_483_647;
 
 const range = (unit: string, min: number, max?: number): ColumnRule => ({
   kind: "range",

@@ -1,7 +1,8 @@
 import type { StartedTestContainer } from "testcontainers";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
 import { withOrganization } from "../../src/database.ts";
-import { DEMO_ORGANIZATIONS, loadDemo } from "../../src/demo.ts";
+import { loadDemo } from "../../src/demo.ts";
+import { DEMO_ORGANIZATIONS } from "../../src/demo/story.ts";
 import { diff, repair } from "../../src/diff.ts";
 import { migrate } from "../../src/migrate.ts";
 import { agentRegistry } from "../../src/schema/index.ts";

@@ -1,10 +1,10 @@
 import { spawn } from "node:child_process";
 import { appendFile, mkdtemp, rm } from "node:fs/promises";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { z } from "zod";
+import { freePort } from "../../src/cli/studio.ts";
 import { diff } from "../../src/diff.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";
 import { catalog } from "../catalog.ts";
@@ -235,7 +235,7 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
   });
 
   test("drizzle-kit studio serves all 21 tables", async () => {
-    const port = await freePort();
+    const port = await freePort(0);
     const studio = spawn("npx", ["drizzle-kit", "studio", "--port", String(port)], {
       env: environment({ DATABASE_URL: database.url }),
       detached: true,
@@ -254,12 +254,3 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     }
   });
 });
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const address = server.address();
-  await new Promise((done) => server.close(done));
-  if (typeof address !== "object" || !address) throw new Error("no port");
-  return address.port;
-}

@@ -1,6 +1,7 @@
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { type Diagnosis, doctor } from "../../src/doctor.ts";
+import { doctor } from "../../src/doctor.ts";
+import type { Diagnosis } from "../../src/doctor/check.ts";
 import { cli } from "../cli.ts";
 import { type TestDatabase, openMigrated } from "../engine.ts";
 
@@ -58,6 +59,10 @@ describe.skipIf(inject("server") === "")("doctor, of a server at work", () => {
     const open = postgres(database.url, { max: 1, onnotice: () => {} });
     await open.unsafe("begin; select 1");
     expect(await found("sessions")).toEqual([]);
+    const told = async (seconds: string) =>
+      (await cli(["doctor", "--long-transaction", seconds, "--url", database.url])).stdout;
+    expect(await told("600")).not.toContain("has a transaction open");
+    expect(await told("0")).toContain("has a transaction open");
     await open.end();
   });
 

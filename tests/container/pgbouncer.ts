@@ -6,6 +6,7 @@ import { chown, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { type Server, type Socket, connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { freePort } from "../../src/cli/studio.ts";
 import { printed } from "../cli.ts";
 
 /** Where PgBouncer is installed; empty when it is not. */
@@ -35,7 +36,7 @@ export async function startPooler(url: string, serverConnections: number): Promi
   const { hostname, port, pathname, username, password } = new URL(url);
   const folder = await mkdtemp(join(tmpdir(), "pgbouncer-"));
   try {
-    const poolerPort = await freePort();
+    const poolerPort = await freePort(0);
     await writeFile(join(folder, "users"), `"${username}" "${password}"\n`);
     await writeFile(
       join(folder, "settings"),
@@ -159,14 +160,6 @@ function backendKey(pooler: Socket): Promise<Buffer> {
       found(answer.subarray(at + 5, at + 13));
     });
   });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  const port = await listening(server);
-  server.close();
-  await once(server, "close");
-  return port;
 }
 
 async function listening(server: Server): Promise<number> {

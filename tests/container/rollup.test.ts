@@ -169,7 +169,8 @@ describe.skipIf(inject("server") === "")("two roll-ups at once", () => {
 describe.skipIf(inject("server") === "")("two refreshers at once", () => {
   const NOW = new Date(`${SECOND}T12:30:00Z`);
   const later = new Date(+NOW + 1);
-  const refreshed = (now: Date) => (tx: Transaction) => refreshHealth(tx, { now });
+  const refreshed = (now: Date) => async (tx: Transaction) =>
+    (await refreshHealth(tx, { now })).written;
 
   test("the older snapshot of the two does not replace the newer", async () => {
     await onStage(async ({ query, open, agents }) => {

@@ -48,12 +48,14 @@ function report(): string {
 
 /** In words, what a module gives: all of some, of others what is named. */
 function given(module: string): string {
-  const text = readFileSync(join(directory, `${module}.d.ts`), "utf8");
+  const text = declared(module);
   const parts = [...text.matchAll(/^export (?:type )?(\*|\{[^}]*\}) from "(.+)\.ts";$/gm)].map(
     ([, what = "", path = ""]) => {
       const from = posix.join(posix.dirname(module), path);
-      const all = given(from);
-      return what === "*" ? all : `${what.slice(2, -2)} of ${from}`;
+      if (what === "*") return given(from);
+      const names = [...what.matchAll(/\w+/g)].flatMap(([word]) => (word === "type" ? [] : word));
+      declare(from, names);
+      return `${names.join(", ")} of ${from}`;
     },
   );
   const own = text.replaceAll(/^(import|export (type )?[*{]).*\n/gm, "");
@@ -62,6 +64,20 @@ function given(module: string): string {
     parts.unshift(module);
   }
   return parts.join("; ");
+}
+
+const declared = (module: string) => readFileSync(join(directory, `${module}.d.ts`), "utf8");
+
+/** Adds what a module gives by name, unless it gives all of it elsewhere. */
+function declare(module: string, names: readonly string[]): void {
+  const statements = declared(module).split(/^(?=export |declare |interface |type )/m);
+  for (const name of names) {
+    const known = declarations.get(module) ?? "";
+    const isIt = new RegExp(`^export (?:declare )?(?:\\w+ )+${name}\\b`);
+    const found = statements.filter((statement) => isIt.test(statement));
+    if (found.length === 0) throw new Error(`${module} does not declare ${name}`);
+    if (!known.includes(found.join(""))) declarations.set(module, known + found.join(""));
+  }
 }
 
 /** Declarations without the ORM's builders and without what can be read elsewhere. */
