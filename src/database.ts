@@ -147,12 +147,11 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
  * A reference is checked against rows that an earlier statement wrote: insert parents first, children in
  * the next statement.
  *
- * Not promised: protection from SQL that the same login runs outside of this function.
+ * Not promised: protection from SQL that the same login runs outside of this function. Inside a
+ * transaction of the same database it waits for a connection, on the embedded engine for ever.
  *
  * @param organization the organization's uuid, or the caller's verified claims; claims without an
  * organization, or with one that is no uuid, see no rows
- * Inside a transaction of the same database it waits for a connection, on the embedded engine for ever.
- *
  * @throws {TypeError} before any SQL: not a uuid, or given a transaction (the switch would outlive the
  * inner block)
  * @throws {Error} when the login may not act as the role, or row-level security would not apply

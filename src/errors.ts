@@ -58,7 +58,8 @@ const NEXT_STEPS: Readonly<Record<string, string>> = {
   "40P01": "Two sessions waited for each other: try again.",
   "53300": "The server has no free connection: close some, then try again.",
   "53100": "The server's disk is full: make room, then try again.",
-  "42704": "Leave out of the database URL what the server does not know.",
+  "42704":
+    "The server does not know this name: correct it; where it is a setting in the database URL, leave it out.",
   EADDRINUSE: "Another process listens on this port: name another one, --port 0 for any.",
   EACCES: "Name a directory that this user may write, with --directory.",
   EROFS: "Name a directory that can be written, with --directory.",

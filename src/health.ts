@@ -12,7 +12,7 @@ export interface HealthOptions extends Partial<HealthThresholds> {
 }
 
 /** What {@link refreshHealth} did. */
-export interface HealthRefresh {
+export interface HealthResult {
   /** Snapshots it wrote, one an agent. */
   readonly written: number;
 }
@@ -44,7 +44,7 @@ export async function refreshHealth<
   HKT extends PgQueryResultHKT,
   S extends Record<string, unknown>,
   R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, { now, ...given }: HealthOptions = {}): Promise<HealthRefresh> {
+>(tx: PgTransaction<HKT, S, R>, { now, ...given }: HealthOptions = {}): Promise<HealthResult> {
   if (now !== undefined && !(now instanceof Date && Number.isFinite(now.getTime()))) {
     throw new TypeError("refreshHealth: now must be a valid Date");
   }

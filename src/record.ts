@@ -18,19 +18,18 @@ import {
 import { type Cell, copyIn, copyType } from "./copy.ts";
 import { rows } from "./database.ts";
 import { databaseError } from "./errors.ts";
-
 import { takingTurns } from "./turns.ts";
 
 export type { NewExecution };
 
 /** What became of the entries. */
-export interface Recorded {
+export interface RecordResult {
   /** Entries that are new rows now. */
-  inserted: number;
+  readonly inserted: number;
   /** Entries whose id was taken by a row that holds what they say. */
-  repeated: number;
+  readonly repeated: number;
   /** Ids of entries whose id was taken by a row that holds something else. That row was left as it is. */
-  conflicting: string[];
+  readonly conflicting: readonly string[];
 }
 
 /** How to record a stream. */
@@ -61,7 +60,7 @@ export async function recordExecutions<
   HKT extends PgQueryResultHKT,
   S extends Record<string, unknown>,
   R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, entries: readonly NewExecution[]): Promise<Recorded> {
+>(tx: PgTransaction<HKT, S, R>, entries: readonly NewExecution[]): Promise<RecordResult> {
   return inTurn(tx._.session, () =>
     entries.length > SMALL
       ? tx.transaction((inner) => new Recorder(inner).recordAll(entries))
@@ -85,7 +84,7 @@ export async function recordExecutionStream<
   tx: PgTransaction<HKT, S, R>,
   entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
   options: RecordOptions = {},
-): Promise<Recorded> {
+): Promise<RecordResult> {
   return inTurn(tx._.session, () =>
     new Recorder(tx, { ...options, savepoints: true }).recordAll(entries),
   );
@@ -181,7 +180,7 @@ interface RecorderOptions extends RecordOptions {
 
 /** Sends batches, the next while PostgreSQL has the last. */
 class Recorder {
-  readonly #report: Recorded = { inserted: 0, repeated: 0, conflicting: [] };
+  readonly #report = { inserted: 0, repeated: 0, conflicting: new Array<string>() };
   #settled: Promise<void> = Promise.resolve();
   #copied: Promise<void> = Promise.resolve();
   /** Whether COPY is possible, and into a table that is there; unknown until it is needed. */
@@ -198,7 +197,7 @@ class Recorder {
 
   async recordAll(
     entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
-  ): Promise<Recorded> {
+  ): Promise<RecordResult> {
     let batch = new Batch(0);
     try {
       for await (const entry of entries) {

@@ -6,7 +6,7 @@ import { agentPerformanceMetrics } from "./schema/index.ts";
 import { columnList } from "./upsert.ts";
 
 /** Whole days, UTC, both included. */
-export interface Days {
+export interface RollUpDays {
   /** The first day, `YYYY-MM-DD`. */
   readonly from: string;
   /** The last day, `YYYY-MM-DD`. */
@@ -14,7 +14,7 @@ export interface Days {
 }
 
 /** What {@link rollUpMetrics} did. */
-export interface RollUp {
+export interface RollUpResult {
   /** Rows that the logs of these days add up to. */
   readonly rows: number;
   /** How many of them were new or differed from what was stored. */
@@ -61,7 +61,7 @@ export async function rollUpMetrics<
   HKT extends PgQueryResultHKT,
   S extends Record<string, unknown>,
   R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, { from, to }: Days): Promise<RollUp> {
+>(tx: PgTransaction<HKT, S, R>, { from, to }: RollUpDays): Promise<RollUpResult> {
   for (const [name, day] of Object.entries({ from, to })) {
     if (!isDay(day)) throw new TypeError(`rollUpMetrics: ${name} must be a day, YYYY-MM-DD`);
   }
@@ -74,7 +74,9 @@ export async function rollUpMetrics<
       "rollUpMetrics needs a READ COMMITTED transaction: where that is not the default, run ALTER ROLE … SET default_transaction_isolation = 'read committed' for the login",
     );
   }
-  const [result] = rows<RollUp & Record<string, unknown>>(await tx.execute(rollUp({ from, to })));
+  const [result] = rows<RollUpResult & Record<string, unknown>>(
+    await tx.execute(rollUp({ from, to })),
+  );
   if (!result) throw new Error("rollUpMetrics: no result");
   return result;
 }
@@ -94,7 +96,7 @@ const columns = columnList(agentPerformanceMetrics);
 const stored = columnList(agentPerformanceMetrics, (name) => `stored.${name}`);
 const excluded = columnList(agentPerformanceMetrics, (name) => `excluded.${name}`);
 
-const rollUp = ({ from, to }: Days): SQL => sql`
+const rollUp = ({ from, to }: RollUpDays): SQL => sql`
   with day as (
     select agent_id, prompt_version_id, (timestamp at time zone 'UTC')::date as date,
       count(distinct execution_id)::int as executions,

@@ -5,7 +5,12 @@ import { beforeAll, expect, test } from "vitest";
 import { type Transaction, withOrganization, withServiceRole } from "../src/database.ts";
 import { loadDemo } from "../src/demo.ts";
 import { databaseError } from "../src/errors.ts";
-import { type CappedSum, type Days, type RollUp, rollUpMetrics } from "../src/rollup.ts";
+import {
+  type CappedSum,
+  type RollUpDays,
+  type RollUpResult,
+  rollUpMetrics,
+} from "../src/rollup.ts";
 import {
   type NewAgentExecutionLog,
   agentExecutionLogs,
@@ -64,8 +69,8 @@ const logOf = (member: Member, given: Partial<NewAgentExecutionLog> = {}) =>
   });
 
 /** Rolls up as an organization, or as service role. */
-const rollUpAs = ({ db }: TestDatabase, owner: string | null, days: Days, zone = "UTC") => {
-  const work = async (tx: Transaction): Promise<RollUp> => {
+const rollUpAs = ({ db }: TestDatabase, owner: string | null, days: RollUpDays, zone = "UTC") => {
+  const work = async (tx: Transaction): Promise<RollUpResult> => {
     await tx.execute(sql`select set_config('TimeZone', ${zone}, true)`);
     return rollUpMetrics(tx, days);
   };
@@ -79,7 +84,7 @@ suite("rollUpMetrics", (database) => {
   });
 
   /** What a roll-up makes of these logs, which leave nothing behind. */
-  async function rolledUp(logs: NewAgentExecutionLog[], days: Days = ALL) {
+  async function rolledUp(logs: NewAgentExecutionLog[], days: RollUpDays = ALL) {
     await database.db.insert(agentExecutionLogs).values(logs);
     const result = await rollUpAs(database, A, days);
     const metrics = await database.db.select().from(agentPerformanceMetrics);
@@ -403,7 +408,7 @@ const DAYS = ["2026-02-28", "2026-03-01", "2026-03-02", "2026-03-03", "2026-03-0
 
 const range = fc
   .tuple(fc.constantFrom(...DAYS), fc.constantFrom(...DAYS))
-  .map(([a, b]): Days => (a < b ? { from: a, to: b } : { from: b, to: a }));
+  .map(([a, b]): RollUpDays => (a < b ? { from: a, to: b } : { from: b, to: a }));
 
 const orNull = <T>(value: fc.Arbitrary<T>) => fc.option(value, { nil: null, freq: 3 });
 
@@ -495,7 +500,7 @@ class Model {
   }
 
   /** As an organization, which sees its own logs, or as service role. */
-  rollUp(owner: string | null, { from, to }: Days): Omit<RollUp, "written"> {
+  rollUp(owner: string | null, { from, to }: RollUpDays): Omit<RollUpResult, "written"> {
     const owners = new Map(this.members.map((member) => [member.agentId, member.owner]));
     const isOwn = (organizationId: string | null | undefined) =>
       owner === null || organizationId === owner;
@@ -571,7 +576,7 @@ async function remove(
 async function rollUp(
   database: TestDatabase,
   model: Model,
-  { owner, days, zone }: { owner: string | null; days: Days; zone?: string },
+  { owner, days, zone }: { owner: string | null; days: RollUpDays; zone?: string },
 ): Promise<void> {
   const { written, capped, ...counts } = await rollUpAs(database, owner, days, zone);
   const expected = model.rollUp(owner, days);

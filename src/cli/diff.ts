@@ -50,8 +50,7 @@ export const diffCommand = targetCommand("diff", {
         progress(summary(repaired, remaining));
       }
       const pending = remaining.length > 0 ? await pendingFiles(db) : 0;
-      if (pending > 0)
-        progress(`${pending} migrations are pending: run meta-agent-db migrate first`);
+      if (pending > 0) progress(`pending migrations: ${pending}; run meta-agent-db migrate first`);
       if (remaining.length > 0) process.exitCode = EXIT.findings;
     }),
   );

@@ -143,7 +143,7 @@ describe.skipIf(inject("server") === "")("diff on a server", () => {
     try {
       const { code, stderr } = await cli(["diff", "--url", empty.url]);
       expect(code).toBe(2);
-      expect(stderr).toContain("migrations are pending: run meta-agent-db migrate first");
+      expect(stderr).toContain("run meta-agent-db migrate first");
     } finally {
       await empty.close();
     }
