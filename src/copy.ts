@@ -124,9 +124,12 @@ export async function copyIn(
   { statement, rows }: { readonly statement: string; readonly rows: Buffer },
 ): Promise<void> {
   await confinedCopy(session, async () => {
-    const stream = await session.client.unsafe(statement).writable();
+    const query = session.client.unsafe(statement);
+    const stream = await query.writable();
+    // What PostgreSQL refuses after the last row, postgres.js tells the query alone, which has resolved.
+    const refused = new Promise<never>((_, reject) => Reflect.set(query, "reject", reject));
     const done = finished(stream);
     stream.end(rows);
-    await done;
+    await Promise.race([done, refused]);
   });
 }

@@ -51,8 +51,8 @@ export interface RecordOptions {
  * there. Of an entry whose id exists only the columns it gives are compared, not its embeddings.
  *
  * @throws {z.ZodError} for a bad entry, a reference to a row that the caller does not see, or an id of a row
- * that the caller does not see: `path` is the entry's index and the column; nothing is written, and the
- * transaction goes on
+ * that the caller does not see: `path` is the index of the (first such) entry and the column; nothing is
+ * written, and the transaction goes on
  * @throws {Error} when PostgreSQL refuses otherwise, with its error as `cause`: of up to 500 entries, the
  * transaction is over; of more, nothing is written and it goes on
  */
@@ -245,10 +245,12 @@ class Recorder {
     if (nameless.length === 0) return;
     await this.#settled;
     const instants = JSON.stringify(nameless.map((cells) => cells[TIMESTAMP]));
-    const made = await this.tx.execute(sql`
+    const made = await naming(batch, async () =>
+      this.tx.execute(sql`
       select ${sql.raw(DEFAULTS["id"] ?? "")} as id
       from (select at::timestamptz as timestamp, n
-        from json_array_elements_text(${instants}::text::json) with ordinality as t(at, n)) as r order by n`);
+        from json_array_elements_text(${instants}::text::json) with ordinality as t(at, n)) as r order by n`),
+    );
     for (const [n, { id }] of rows<{ id: string }>(made).entries()) nameless[n]?.splice(ID, 1, id);
   }
 

@@ -186,6 +186,17 @@ suite("recording executions, between sessions", (database) => {
     }
   });
 
+  test("a COPY that the server refuses rejects the call, and the transaction goes on", async () => {
+    await asTenant(async (tx) => {
+      const foreign = tx.transaction(async (inner) => {
+        await inner.execute(sql`create temporary table meta_agent_incoming_executions (n int)`);
+        await recordExecutions(inner, executions(6000));
+      });
+      await expect(foreign).rejects.toThrow("entries 0 to 4999: row field count is");
+      expect(await recordExecutions(tx, executions(6000))).toMatchObject({ inserted: 6000 });
+    });
+  });
+
   test("a session that the server ends rejects the call", async () => {
     const { db, close } = connect(`${database.url}?max=1`);
     onTestFinished(close);
