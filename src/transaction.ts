@@ -71,13 +71,13 @@ export async function confinedTransaction<
       await unlessLost(life);
     }
   };
+  // A single client of pg has one session, for all its transactions and outside of them.
+  const session: typeof db._.session = Object.create(db._.session);
   try {
-    return await db.transaction(whole, config);
+    return await session.transaction(whole, config);
   } finally {
     life.lost ||= !life.over;
     life.over = true;
-    // A single client of pg has one session, for its transactions and outside of them.
-    Reflect.deleteProperty(db._.session, "prepareQuery");
   }
 }
 

@@ -67,6 +67,10 @@ async function use(db: Database): Promise<void> {
   const [stored] = await seen(ACME);
   assert.deepEqual([stored?.status, stored?.displayName], ["active", "kept"]);
   assert.deepEqual(await seen(OTHER), []);
+  // A transaction that is over sends nothing into the next one, not even on the same connection.
+  const leaked = await withOrganization(db, ACME, async (tx) => ({ tx }));
+  const late = withOrganization(db, OTHER, () => leaked.tx.execute(sql`select 1`));
+  await assert.rejects(late, /this transaction is over/);
 }
 
 async function main(): Promise<void> {
