@@ -51,7 +51,10 @@ export const ID = FIELDS.findIndex(({ key }) => key === "id");
 export const TIMESTAMP = FIELDS.findIndex(({ key }) => key === "timestamp");
 
 /** The columns that name a row of another table. */
-export const REFERENCES = ["agentId", "promptVersionId"] as const;
+export const REFERENCES = [
+  { key: "agentId", parent: "agent_registry" },
+  { key: "promptVersionId", parent: "agent_prompts" },
+] as const;
 
 /** Validated entries on their way. */
 export class Batch {
@@ -65,7 +68,7 @@ export class Batch {
   #rows: Cell[][] = [];
   #copy: CopyRows | undefined;
   /** The first place of each row referred to. */
-  readonly #parents = REFERENCES.map((key) => ({ key, places: new Map<Cell, number>() }));
+  readonly #parents = REFERENCES.map(({ key }) => ({ key, places: new Map<Cell, number>() }));
   #lastId = "";
   #ascends = true;
 

@@ -10,7 +10,7 @@ import {
   FIELDS,
   ID,
   type NewExecution,
-  type REFERENCES,
+  REFERENCES,
   SMALL,
   TIMESTAMP,
   bitOf,
@@ -127,14 +127,12 @@ const fromTable = sql.raw(
   `with incoming as not materialized (select * from ${TABLE} limit ${CHUNK})`,
 );
 
-const dangling = (key: (typeof REFERENCES)[number], parent: string) => `
-  select r.n, r.key from parents as r
-  where r.key = '${key}' and not exists (select from public.${parent} as p where p.id = r.id)`;
-
 const DANGLING = sql.raw(
-  [dangling("agentId", "agent_registry"), dangling("promptVersionId", "agent_prompts")].join(
-    " union all ",
-  ),
+  REFERENCES.map(
+    ({ key, parent }) => `
+  select r.n, r.key from parents as r
+  where r.key = '${key}' and not exists (select from public.${parent} as p where p.id = r.id)`,
+  ).join(" union all "),
 );
 const INSERT = sql.raw(`
   insert into public.agent_execution_logs (${COLUMNS.map(({ name }) => name).join(", ")})
