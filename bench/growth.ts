@@ -8,9 +8,9 @@ import {
   type Database,
   type Transaction,
   withOrganization,
-} from "../src/database.ts";
-import { recordExecutions } from "../src/record.ts";
-import { rollUpMetrics } from "../src/rollup.ts";
+} from "../src/client/connect.ts";
+import { recordExecutions } from "../src/fleet/record/record.ts";
+import { rollUpMetrics } from "../src/fleet/rollup.ts";
 import { agentExecutionLogs } from "../src/schema/index.ts";
 import { newExecutionLog } from "../src/testing.ts";
 import { type Tenant, fillLogs } from "./fleet.ts";

@@ -8,9 +8,9 @@ import {
   rows,
   withOrganization,
   withServiceRole,
-} from "../src/database.ts";
-import { refreshHealth } from "../src/health.ts";
-import { rollUpMetrics } from "../src/rollup.ts";
+} from "../src/client/connect.ts";
+import { refreshHealth } from "../src/fleet/health.ts";
+import { rollUpMetrics } from "../src/fleet/rollup.ts";
 import {
   type NewAgentPerformanceMetric,
   agentExecutionLogs,

@@ -7,9 +7,9 @@
 import { once } from "node:events";
 import { sql } from "drizzle-orm";
 import postgres from "postgres";
-import { type Database, type Transaction, rows, withOrganization } from "../src/database.ts";
-import { rebuildEmbeddingIndexes } from "../src/embedding-indexes.ts";
-import { findSimilarExecutions } from "../src/search.ts";
+import { type Database, type Transaction, rows, withOrganization } from "../src/client/connect.ts";
+import { rebuildEmbeddingIndexes } from "../src/operate/rebuild.ts";
+import { findSimilarExecutions } from "../src/fleet/search.ts";
 import { compare, startServer, time } from "./server.ts";
 
 const [ROWS, DIMENSIONS, DIRECTIONS, CENTERS, SCATTER] = [100_000, 1536, 32, 300, 0.7];

@@ -1,5 +1,5 @@
-import { type Connection, connect } from "../src/database.ts";
-import { migrate } from "../src/migrate.ts";
+import { type Connection, connect } from "../src/client/connect.ts";
+import { migrate } from "../src/operate/migrate/migrate.ts";
 import { startPostgres } from "../tests/setup/postgres.ts";
 import { administer, databaseUrl } from "../tests/setup/server.ts";
 

@@ -1,7 +1,7 @@
 /** Writes the reference of the tables from a live catalog: what is said there is so. */
 import { getTableName, is, sql } from "drizzle-orm";
 import { PgTable, getTableConfig } from "drizzle-orm/pg-core";
-import { type Database, rows } from "./database.ts";
+import { type Database, rows } from "./client/connect.ts";
 import * as embeddings from "./schema/embeddings.ts";
 import * as evaluation from "./schema/evaluation.ts";
 import * as governance from "./schema/governance.ts";
@@ -9,8 +9,8 @@ import * as learningCost from "./schema/learning-cost.ts";
 import * as monitoring from "./schema/monitoring.ts";
 import * as safety from "./schema/safety.ts";
 import { columnRule } from "./schema/table.ts";
-import { columnsOf } from "./tables.ts";
-import { ruleInWords } from "./words.ts";
+import { columnsOf } from "./schema/all.ts";
+import { ruleInWords } from "./schema/rules.ts";
 
 /** A group's tables, those first that others refer to; a module lists its exports by name. */
 const tablesOf = (group: object): PgTable[] =>

@@ -1,5 +1,5 @@
 import { getTableName } from "drizzle-orm";
-import { TABLES } from "./tables.ts";
+import { TABLES } from "./schema/all.ts";
 
 /**
  * The journal of this database's migrations, for `migrations` in a drizzle config. A table of its own:

@@ -8,8 +8,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Connection } from "./database.ts";
-import { createPglite } from "./pglite.ts";
+import type { Connection } from "./client/connect.ts";
+import { createPglite } from "./client/pglite.ts";
 
 /** Where the embedded database lives unless another directory is named. */
 export const EMBEDDED_DIRECTORY = ".meta-agent";

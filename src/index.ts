@@ -1,5 +1,5 @@
 // What several files share and users need not is left out, by naming what is given.
-export { type AdoptOptions, type AdoptResult, adopt } from "./adopt.ts";
+export { type AdoptOptions, type AdoptResult, adopt } from "./operate/adopt/adopt.ts";
 export {
   type Config,
   type ConfigOptions,
@@ -9,12 +9,18 @@ export {
   healthThresholds,
   loadConfig,
 } from "./config.ts";
-export * from "./database.ts";
-export { type DemoResult, loadDemo } from "./demo.ts";
+export * from "./client/connect.ts";
+export { type DemoResult, loadDemo } from "./demo/load.ts";
 export { DEMO_NOW, DEMO_ORGANIZATIONS } from "./demo/story.ts";
-export { RepairError, type RepairOptions, type RepairResult, diff, repair } from "./diff.ts";
-export { type DoctorOptions, doctor } from "./doctor.ts";
-export type { Diagnosis } from "./doctor/check.ts";
+export {
+  RepairError,
+  type RepairOptions,
+  type RepairResult,
+  diff,
+  repair,
+} from "./operate/drift/diff.ts";
+export { type DoctorOptions, doctor } from "./operate/doctor/doctor.ts";
+export type { Diagnosis } from "./operate/doctor/check.ts";
 export * from "./drizzle-kit.ts";
 export * from "./embedded.ts";
 export {
@@ -23,22 +29,22 @@ export {
   type RebuildOptions,
   embeddingIndexStates,
   rebuildEmbeddingIndexes,
-} from "./embedding-indexes.ts";
-export { type DatabaseError, databaseError, explain, isUnreachable } from "./errors.ts";
-export type { Finding } from "./findings.ts";
-export * from "./health.ts";
-export { type LockHolder, LockedError } from "./lock.ts";
-export * from "./migrate.ts";
+} from "./operate/rebuild.ts";
+export { type DatabaseError, databaseError, explain, isUnreachable } from "./client/errors.ts";
+export type { Finding } from "./operate/drift/findings.ts";
+export * from "./fleet/health.ts";
+export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
+export * from "./operate/migrate/migrate.ts";
 export * from "./migrations.ts";
-export type { Offence } from "./offences.ts";
-export * from "./promote.ts";
-export * from "./record.ts";
-export * from "./refusals.ts";
+export type { Offence } from "./operate/adopt/violations.ts";
+export * from "./fleet/prompts.ts";
+export * from "./fleet/record/record.ts";
+export * from "./validation/refusals.ts";
 export * from "./relations.ts";
-export { LOGINS, type LoginPurpose, createLogins, loginStatements } from "./roles.ts";
-export * from "./rollup.ts";
+export { LOGINS, type LoginPurpose, createLogins, loginStatements } from "./operate/logins.ts";
+export * from "./fleet/rollup.ts";
 export * from "./schema/index.ts";
-export * from "./script.ts";
-export * from "./search.ts";
+export * from "./operate/migrate/install-script.ts";
+export * from "./fleet/search.ts";
 export * from "./values.ts";
 export * from "./zod.ts";

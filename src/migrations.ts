@@ -1,6 +1,6 @@
 // The files of drizzle/, so that migrate reads none and a bundle carries them. Never edited by hand:
 // npx vitest run --project unit tests/unit/migrations.test.ts -u
-import type { Migration } from "./migrate.ts";
+import type { Migration } from "./operate/migrate/migrate.ts";
 
 /** The migration files in order, each with the SQL of its statements. */
 export const MIGRATIONS: readonly Migration[] = [

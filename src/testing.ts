@@ -5,10 +5,10 @@
  */
 import { createHash, randomUUID } from "node:crypto";
 import type { Sql } from "postgres";
-import { type Connection, connect } from "./database.ts";
-import { migrate } from "./migrate.ts";
+import { type Connection, connect } from "./client/connect.ts";
+import { migrate } from "./operate/migrate/migrate.ts";
 import { MIGRATIONS } from "./migrations.ts";
-import { createPglite } from "./pglite.ts";
+import { createPglite } from "./client/pglite.ts";
 import type {
   NewAbTest,
   NewAgent,
@@ -32,7 +32,7 @@ import type {
   NewShadowTest,
   NewSlaCompliance,
 } from "./schema/index.ts";
-import { administer, databaseUrl } from "./server.ts";
+import { administer, databaseUrl } from "./client/server.ts";
 
 /**
  * A migrated database of its own for a test file: embedded and in memory, or with `url` on a server, such

@@ -1,12 +1,12 @@
 import { getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { type AdoptOptions, type AdoptResult, adopt } from "../src/adopt.ts";
-import { type Transaction, rows } from "../src/database.ts";
-import { diff } from "../src/diff.ts";
-import { migrate, migrationStatus } from "../src/migrate.ts";
+import { type AdoptOptions, type AdoptResult, adopt } from "../src/operate/adopt/adopt.ts";
+import { type Transaction, rows } from "../src/client/connect.ts";
+import { diff } from "../src/operate/drift/diff.ts";
+import { migrate, migrationStatus } from "../src/operate/migrate/migrate.ts";
 import { MIGRATIONS } from "../src/migrations.ts";
-import { liveTypes, rulesOf } from "../src/offences.ts";
-import { TABLES } from "../src/tables.ts";
+import { liveTypes, rulesOf } from "../src/operate/adopt/violations.ts";
+import { TABLES } from "../src/schema/all.ts";
 import { catalog } from "./catalog.ts";
 import { contents } from "./contents.ts";
 import { type Query, openEmpty, suite } from "./engine.ts";
@@ -409,10 +409,13 @@ suite(
         expect(await diff(tx)).toEqual([]);
       }));
 
-    const ASKING = ["adopt", "offences", "catalog", "journal", "lock", "schema/table", "expected"];
+    const ASKING = [
+      ...["adopt/adopt", "adopt/violations", "drift/catalog", "drift/expected"],
+      ...["migrate/journal", "migrate/lock"],
+    ].map((name) => `operate/${name}`);
     const plantedFor = (spared: readonly string[] = []) =>
       planted(
-        ASKING.map((name) => `${name}.ts`),
+        [...ASKING, "schema/table"].map((name) => `${name}.ts`),
         spared,
       ).split(/(?<=end \$\$);/);
 

@@ -8,8 +8,8 @@ import {
   rows,
   withOrganization,
   withServiceRole,
-} from "../src/database.ts";
-import { databaseError } from "../src/errors.ts";
+} from "../src/client/connect.ts";
+import { databaseError } from "../src/client/errors.ts";
 import { agentRegistry } from "../src/schema/index.ts";
 import { newAgent } from "../src/testing.ts";
 import { suite } from "./engine.ts";

@@ -1,7 +1,7 @@
 import { and, eq, inArray, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { rows, withOrganization, withServiceRole } from "../src/database.ts";
-import { databaseError } from "../src/errors.ts";
+import { rows, withOrganization, withServiceRole } from "../src/client/connect.ts";
+import { databaseError } from "../src/client/errors.ts";
 import {
   agentExecutionLogs,
   agentPerformanceMetrics,

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { getTableName } from "drizzle-orm";
 import { beforeAll, expect, test } from "vitest";
-import { rows, withOrganization } from "../src/database.ts";
-import { fleetSummary, isolationProof, loadDemo } from "../src/demo.ts";
+import { rows, withOrganization } from "../src/client/connect.ts";
+import { fleetSummary, isolationProof, loadDemo } from "../src/demo/load.ts";
 import { DEMO_NOW, DEMO_ORGANIZATIONS } from "../src/demo/story.ts";
 import * as schema from "../src/schema/index.ts";
 import { newAgent } from "../src/testing.ts";

@@ -1,15 +1,15 @@
 import { sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { type CatalogObject, readCatalog } from "../src/catalog.ts";
-import { type Transaction, rows } from "../src/database.ts";
-import { RepairError, applyRepairs, diff, repair } from "../src/diff.ts";
-import { EXPECTED } from "../src/expected.ts";
+import { type CatalogObject, readCatalog } from "../src/operate/drift/catalog.ts";
+import { type Transaction, rows } from "../src/client/connect.ts";
+import { RepairError, applyRepairs, diff, repair } from "../src/operate/drift/diff.ts";
+import { EXPECTED } from "../src/operate/drift/expected.ts";
 import { lines, run, undone } from "./diff/damage.ts";
 import { engine, suite } from "./engine.ts";
 import { SEED_TABLES } from "./seed.ts";
 
 suite("diff", (database) => {
-  test("src/expected.ts is what the migrations make (update it with vitest -u)", async () => {
+  test("src/operate/drift/expected.ts is what the migrations make (update it with vitest -u)", async () => {
     const tables = await database.query<{ name: string }>(
       "select tablename::text as name from pg_tables where schemaname = 'public'",
     );
@@ -17,7 +17,7 @@ suite("diff", (database) => {
       database.db,
       tables.map(({ name }) => name),
     );
-    await expect(manifest(objects)).toMatchFileSnapshot("../src/expected.ts");
+    await expect(manifest(objects)).toMatchFileSnapshot("../src/operate/drift/expected.ts");
   });
 
   test("the migrations make nothing of a kind that diff does not read", async () => {
@@ -168,7 +168,7 @@ suite("diff", (database) => {
   );
 });
 
-// A new kind of object wants a new part of the query in src/catalog.ts.
+// A new kind of object wants a new part of the query in src/operate/drift/catalog.ts.
 const UNREAD = `
   with ours as (
     select 'pg_class'::regclass as class, oid from pg_class

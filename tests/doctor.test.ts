@@ -1,10 +1,10 @@
 import { TransactionRollbackError, getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { type Database, type Transaction, rows } from "../src/database.ts";
-import { loadDemo } from "../src/demo.ts";
-import { type DoctorOptions, doctor } from "../src/doctor.ts";
-import type { Diagnosis } from "../src/doctor/check.ts";
-import { rebuildEmbeddingIndexes } from "../src/embedding-indexes.ts";
+import { type Database, type Transaction, rows } from "../src/client/connect.ts";
+import { loadDemo } from "../src/demo/load.ts";
+import { type DoctorOptions, doctor } from "../src/operate/doctor/doctor.ts";
+import type { Diagnosis } from "../src/operate/doctor/check.ts";
+import { rebuildEmbeddingIndexes } from "../src/operate/rebuild.ts";
 import { type TestDatabase, engine, openEmpty, suite } from "./engine.ts";
 import { planted } from "./planted.ts";
 import { oneOfEach } from "./rows.ts";
@@ -508,7 +508,7 @@ suite("doctor, of a database with embeddings", (database) => {
 
 suite("rebuild", (database) => {
   test("calls nothing that others planted in schema public", async () => {
-    await database.script(planted(["embedding-indexes.ts"]));
+    await database.script(planted(["operate/rebuild.ts"]));
     const rebuilt = await rebuildEmbeddingIndexes(database.db, { force: true });
     expect(rebuilt.map(({ action }) => action)).toEqual(["rebuilt", "rebuilt"]);
   });
@@ -545,9 +545,11 @@ suite(
 );
 
 async function plant(tx: Transaction): Promise<void> {
-  const files = ["check", "logins", "rows", "schema", "upkeep"].map((name) => `doctor/${name}.ts`);
-  const others = ["doctor.ts", "catalog.ts", "journal.ts", "embedding-indexes.ts"];
-  for (const statement of planted([...files, ...others]).split(/(?<=end \$\$);/)) {
+  const files = [
+    ...["check", "doctor", "logins", "rows", "schema", "upkeep"].map((name) => `doctor/${name}.ts`),
+    ...["drift/catalog.ts", "migrate/journal.ts", "rebuild.ts"],
+  ];
+  for (const statement of planted(files.map((file) => `operate/${file}`)).split(/(?<=end \$\$);/)) {
     await tx.execute(sql.raw(statement));
   }
 }

@@ -3,8 +3,8 @@ import { eq, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { healthThresholds } from "../src/config.ts";
-import { withOrganization, withServiceRole } from "../src/database.ts";
-import { type HealthOptions, refreshHealth } from "../src/health.ts";
+import { withOrganization, withServiceRole } from "../src/client/connect.ts";
+import { type HealthOptions, refreshHealth } from "../src/fleet/health.ts";
 import {
   type NewAgent,
   type NewAgentExecutionLog,

@@ -16,7 +16,7 @@ import {
   successRate,
   toolUse,
 } from "../examples/import-agent-runs.ts";
-import { type Database, withOrganization } from "../src/database.ts";
+import { type Database, withOrganization } from "../src/client/connect.ts";
 import { agentExecutionLogs, agentPrompts, agentRegistry } from "../src/schema/index.ts";
 import { engine, suite } from "./engine.ts";
 

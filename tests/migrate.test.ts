@@ -6,7 +6,7 @@ import {
   migrate,
   migrationStatus,
   pendingMigrations,
-} from "../src/migrate.ts";
+} from "../src/operate/migrate/migrate.ts";
 import { MIGRATIONS } from "../src/migrations.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty } from "./engine.ts";

@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { and, eq } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { type Database, withOrganization, withServiceRole } from "../src/database.ts";
-import { promotePrompt } from "../src/promote.ts";
+import { type Database, withOrganization, withServiceRole } from "../src/client/connect.ts";
+import { promotePrompt } from "../src/fleet/prompts.ts";
 import { agentPrompts, agentRegistry } from "../src/schema/index.ts";
 import { newAgent, newPrompt } from "../src/testing.ts";
 import { suite } from "./engine.ts";

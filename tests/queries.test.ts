@@ -1,7 +1,7 @@
 import { beforeAll, expect, test } from "vitest";
 import * as queries from "../examples/queries.ts";
-import { type Database, type Transaction, withOrganization } from "../src/database.ts";
-import { loadDemo } from "../src/demo.ts";
+import { type Database, type Transaction, withOrganization } from "../src/client/connect.ts";
+import { loadDemo } from "../src/demo/load.ts";
 import { DEMO_ORGANIZATIONS } from "../src/demo/story.ts";
 import { suite } from "./engine.ts";
 

@@ -4,9 +4,18 @@ import { asc, eq, inArray, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { type Transaction, rows, withOrganization, withServiceRole } from "../src/database.ts";
-import { databaseError } from "../src/errors.ts";
-import { type NewExecution, recordExecutionStream, recordExecutions } from "../src/record.ts";
+import {
+  type Transaction,
+  rows,
+  withOrganization,
+  withServiceRole,
+} from "../src/client/connect.ts";
+import { databaseError } from "../src/client/errors.ts";
+import {
+  type NewExecution,
+  recordExecutionStream,
+  recordExecutions,
+} from "../src/fleet/record/record.ts";
 import {
   type NewAgentExecutionLog,
   agentExecutionLogs,

@@ -4,7 +4,7 @@
  */
 import { expect } from "vitest";
 import type { HealthThresholds } from "../src/config.ts";
-import type { CappedSum } from "../src/rollup.ts";
+import type { CappedSum } from "../src/fleet/rollup.ts";
 import type {
   AgentExecutionLog,
   AgentHealth,

@@ -1,8 +1,8 @@
 import { eq, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { type Transaction, withOrganization, withServiceRole } from "../src/database.ts";
-import { fromDatabaseError } from "../src/refusals.ts";
+import { type Transaction, withOrganization, withServiceRole } from "../src/client/connect.ts";
+import { fromDatabaseError } from "../src/validation/refusals.ts";
 import {
   abTests,
   agentDependencies,

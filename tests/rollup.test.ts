@@ -2,15 +2,15 @@ import { randomUUID } from "node:crypto";
 import { sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
-import { type Transaction, withOrganization, withServiceRole } from "../src/database.ts";
-import { loadDemo } from "../src/demo.ts";
-import { databaseError } from "../src/errors.ts";
+import { type Transaction, withOrganization, withServiceRole } from "../src/client/connect.ts";
+import { loadDemo } from "../src/demo/load.ts";
+import { databaseError } from "../src/client/errors.ts";
 import {
   type CappedSum,
   type RollUpDays,
   type RollUpResult,
   rollUpMetrics,
-} from "../src/rollup.ts";
+} from "../src/fleet/rollup.ts";
 import {
   type NewAgentExecutionLog,
   agentExecutionLogs,

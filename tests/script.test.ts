@@ -3,10 +3,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { sql } from "drizzle-orm";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
-import { connect } from "../src/database.ts";
-import { migrate, migrationStatus } from "../src/migrate.ts";
+import { connect } from "../src/client/connect.ts";
+import { migrate, migrationStatus } from "../src/operate/migrate/migrate.ts";
 import { MIGRATIONS } from "../src/migrations.ts";
-import { PREREQUISITES_SQL, ejectSupabase, installSql } from "../src/script.ts";
+import {
+  PREREQUISITES_SQL,
+  ejectSupabase,
+  installSql,
+} from "../src/operate/migrate/install-script.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty, openMigrated } from "./engine.ts";
 

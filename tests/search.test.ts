@@ -7,8 +7,8 @@ import {
   type Transaction,
   withOrganization,
   withServiceRole,
-} from "../src/database.ts";
-import { rebuildEmbeddingIndexes } from "../src/embedding-indexes.ts";
+} from "../src/client/connect.ts";
+import { rebuildEmbeddingIndexes } from "../src/operate/rebuild.ts";
 import {
   type AgentExecutionLog,
   type ExecutionEmbedding,
@@ -16,7 +16,7 @@ import {
   agentRegistry,
   executionEmbeddings,
 } from "../src/schema/index.ts";
-import { type SimilaritySearch, findSimilarExecutions } from "../src/search.ts";
+import { type SimilaritySearch, findSimilarExecutions } from "../src/fleet/search.ts";
 import { newAgent, newEmbedding, newExecutionLog } from "../src/testing.ts";
 import { type TestDatabase, suite } from "./engine.ts";
 

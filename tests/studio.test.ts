@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { openEmbedded } from "../src/embedded.ts";
-import { migrate } from "../src/migrate.ts";
+import { migrate } from "../src/operate/migrate/migrate.ts";
 import { askStudio, cli, environment, finished, printed, start } from "./cli.ts";
 import { engine, suite } from "./engine.ts";
 import { SEED_TABLES } from "./seed.ts";

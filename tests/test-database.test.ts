@@ -1,6 +1,6 @@
 import { describe, expect, inject, test } from "vitest";
-import { withOrganization } from "../src/database.ts";
-import { migrate } from "../src/migrate.ts";
+import { withOrganization } from "../src/client/connect.ts";
+import { migrate } from "../src/operate/migrate/migrate.ts";
 import { agentRegistry } from "../src/schema/index.ts";
 import { newAgent, openTestDatabase } from "../src/testing.ts";
 import { engine, openUrl } from "./engine.ts";

@@ -1,4 +1,4 @@
-import { type AdoptResult, adopt } from "../adopt.ts";
+import { type AdoptResult, adopt } from "../operate/adopt/adopt.ts";
 import {
   EXIT,
   type TargetOptions,

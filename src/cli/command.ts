@@ -2,7 +2,7 @@ import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { databaseUrls } from "../config.ts";
-import { type Connection, connect } from "../database.ts";
+import { type Connection, connect } from "../client/connect.ts";
 import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
 import { progress } from "./print.ts";
 

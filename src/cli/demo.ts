@@ -1,14 +1,14 @@
 import { sql } from "drizzle-orm";
-import { type Database, connect, rows } from "../database.ts";
+import { type Database, connect, rows } from "../client/connect.ts";
 import {
   type AgentSummary,
   fleetSummary,
   isolationProof,
   loadDemo,
   refuseUsedDatabase,
-} from "../demo.ts";
+} from "../demo/load.ts";
 import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
-import { migrate } from "../migrate.ts";
+import { migrate } from "../operate/migrate/migrate.ts";
 import { type TargetOptions, command, directoryOption, urlOption } from "./command.ts";
 import { out, print, step, table } from "./print.ts";
 

@@ -1,5 +1,5 @@
 import { openEmbedded } from "../embedded.ts";
-import { migrate } from "../migrate.ts";
+import { migrate } from "../operate/migrate/migrate.ts";
 import { command, directoryOption, portNumber } from "./command.ts";
 import { print, progress } from "./print.ts";
 

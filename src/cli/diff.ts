@@ -1,7 +1,7 @@
-import type { Database } from "../database.ts";
-import { diff, repair } from "../diff.ts";
-import type { Finding } from "../findings.ts";
-import { pendingMigrations } from "../migrate.ts";
+import type { Database } from "../client/connect.ts";
+import { diff, repair } from "../operate/drift/diff.ts";
+import type { Finding } from "../operate/drift/findings.ts";
+import { pendingMigrations } from "../operate/migrate/migrate.ts";
 import {
   EXIT,
   type TargetOptions,

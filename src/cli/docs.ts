@@ -4,7 +4,7 @@ import { basename, dirname, join } from "node:path";
 import { drawDiagram } from "../diagram.ts";
 import { schemaReference, tableFacts } from "../docs.ts";
 import { openEmbedded } from "../embedded.ts";
-import { migrate } from "../migrate.ts";
+import { migrate } from "../operate/migrate/migrate.ts";
 import { EXIT, command } from "./command.ts";
 import { print, progress } from "./print.ts";
 

@@ -1,5 +1,5 @@
-import { doctor } from "../doctor.ts";
-import type { Diagnosis } from "../doctor/check.ts";
+import { doctor } from "../operate/doctor/doctor.ts";
+import type { Diagnosis } from "../operate/doctor/check.ts";
 import {
   EXIT,
   type TargetOptions,

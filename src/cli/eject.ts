@@ -1,4 +1,4 @@
-import { ejectSupabase } from "../script.ts";
+import { ejectSupabase } from "../operate/migrate/install-script.ts";
 import { EXIT, command } from "./command.ts";
 import { print, progress } from "./print.ts";
 

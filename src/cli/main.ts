@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
 import { z } from "zod";
-import { databaseError, explain } from "../errors.ts";
-import { LockedError } from "../lock.ts";
+import { databaseError, explain } from "../client/errors.ts";
+import { LockedError } from "../operate/migrate/lock.ts";
 import { adoptCommand } from "./adopt.ts";
 import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";

@@ -1,5 +1,5 @@
-import { waitForServer } from "../database.ts";
-import { migrate, migrationSql, pendingMigrations } from "../migrate.ts";
+import { waitForServer } from "../client/connect.ts";
+import { migrate, migrationSql, pendingMigrations } from "../operate/migrate/migrate.ts";
 import { EXIT, type TargetOptions, seconds, targetCommand, withTarget } from "./command.ts";
 import { begin, end, print, progress } from "./print.ts";
 

@@ -1,4 +1,4 @@
-import { type EmbeddingIndexRebuild, rebuildEmbeddingIndexes } from "../embedding-indexes.ts";
+import { type EmbeddingIndexRebuild, rebuildEmbeddingIndexes } from "../operate/rebuild.ts";
 import { type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
 import { print, table } from "./print.ts";
 

@@ -1,4 +1,4 @@
-import { LOGINS, createLogins, loginStatements } from "../roles.ts";
+import { LOGINS, createLogins, loginStatements } from "../operate/logins.ts";
 import { type TargetOptions, targetCommand, withTarget } from "./command.ts";
 import { askPassword } from "./password.ts";
 import { print } from "./print.ts";

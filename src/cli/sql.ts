@@ -1,4 +1,4 @@
-import { PREREQUISITES_SQL, installSql } from "../script.ts";
+import { PREREQUISITES_SQL, installSql } from "../operate/migrate/install-script.ts";
 import { command } from "./command.ts";
 
 export const sqlCommand = command("sql", {

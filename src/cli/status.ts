@@ -1,6 +1,6 @@
-import { diff } from "../diff.ts";
-import type { Finding } from "../findings.ts";
-import { type MigrationRecord, migrationStatus } from "../migrate.ts";
+import { diff } from "../operate/drift/diff.ts";
+import type { Finding } from "../operate/drift/findings.ts";
+import { type MigrationRecord, migrationStatus } from "../operate/migrate/migrate.ts";
 import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
 import { print, table } from "./print.ts";
 

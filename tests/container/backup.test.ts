@@ -1,12 +1,12 @@
 import type { StartedTestContainer } from "testcontainers";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { withOrganization } from "../../src/database.ts";
-import { loadDemo } from "../../src/demo.ts";
+import { withOrganization } from "../../src/client/connect.ts";
+import { loadDemo } from "../../src/demo/load.ts";
 import { DEMO_ORGANIZATIONS } from "../../src/demo/story.ts";
-import { diff, repair } from "../../src/diff.ts";
-import { migrate } from "../../src/migrate.ts";
+import { diff, repair } from "../../src/operate/drift/diff.ts";
+import { migrate } from "../../src/operate/migrate/migrate.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
-import { PREREQUISITES_SQL } from "../../src/script.ts";
+import { PREREQUISITES_SQL } from "../../src/operate/migrate/install-script.ts";
 import { contents } from "../contents.ts";
 import { type TestDatabase, openUrl } from "../engine.ts";
 import { startPostgres } from "../setup/postgres.ts";

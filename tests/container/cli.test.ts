@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { z } from "zod";
 import { freePort } from "../../src/cli/studio.ts";
-import { diff } from "../../src/diff.ts";
+import { diff } from "../../src/operate/drift/diff.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";
 import { catalog } from "../catalog.ts";
 import { askStudio, cli, environment, finished, printed, start } from "../cli.ts";

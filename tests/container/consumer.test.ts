@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { diff } from "../../src/diff.ts";
+import { diff } from "../../src/operate/drift/diff.ts";
 import { cli, environment } from "../cli.ts";
 import { type TestDatabase, openMigrated } from "../engine.ts";
 

@@ -1,7 +1,7 @@
 import { sql } from "drizzle-orm";
 import { afterAll, afterEach, beforeAll, describe, expect, inject, test } from "vitest";
-import { connect } from "../../src/database.ts";
-import { diff, repair } from "../../src/diff.ts";
+import { connect } from "../../src/client/connect.ts";
+import { diff, repair } from "../../src/operate/drift/diff.ts";
 import { catalog } from "../catalog.ts";
 import { cli } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";

@@ -1,7 +1,7 @@
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { doctor } from "../../src/doctor.ts";
-import type { Diagnosis } from "../../src/doctor/check.ts";
+import { doctor } from "../../src/operate/doctor/doctor.ts";
+import type { Diagnosis } from "../../src/operate/doctor/check.ts";
 import { cli } from "../cli.ts";
 import { type TestDatabase, openMigrated } from "../engine.ts";
 

@@ -6,7 +6,7 @@
 import * as fc from "fast-check";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { databaseError } from "../../src/errors.ts";
+import { databaseError } from "../../src/client/errors.ts";
 import { type TestDatabase, openMigrated } from "../engine.ts";
 import { administer } from "../setup/server.ts";
 

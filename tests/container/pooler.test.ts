@@ -7,7 +7,13 @@ import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from "vitest";
-import { type Database, connect, rows, schema, withOrganization } from "../../src/database.ts";
+import {
+  type Database,
+  connect,
+  rows,
+  schema,
+  withOrganization,
+} from "../../src/client/connect.ts";
 import { agentExecutionLogs, agentRegistry } from "../../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../../src/testing.ts";
 import { type Query, type TestDatabase, openMigrated } from "../engine.ts";

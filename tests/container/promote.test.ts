@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { and, eq } from "drizzle-orm";
 import { expect, test, vi } from "vitest";
-import { type Database, type Transaction, withOrganization } from "../../src/database.ts";
-import { databaseError } from "../../src/errors.ts";
-import { promotePrompt } from "../../src/promote.ts";
+import { type Database, type Transaction, withOrganization } from "../../src/client/connect.ts";
+import { databaseError } from "../../src/client/errors.ts";
+import { promotePrompt } from "../../src/fleet/prompts.ts";
 import { agentPrompts, agentRegistry } from "../../src/schema/index.ts";
 import { newAgent, newPrompt } from "../../src/testing.ts";
 import { type Query, suite } from "../engine.ts";

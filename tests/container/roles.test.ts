@@ -6,9 +6,9 @@ import {
   rows,
   withOrganization,
   withServiceRole,
-} from "../../src/database.ts";
-import { databaseError } from "../../src/errors.ts";
-import { LOGINS, createLogins, loginStatements } from "../../src/roles.ts";
+} from "../../src/client/connect.ts";
+import { databaseError } from "../../src/client/errors.ts";
+import { LOGINS, createLogins, loginStatements } from "../../src/operate/logins.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
 import { cli } from "../cli.ts";

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
-import { loadDemo } from "../../src/demo.ts";
-import { diff } from "../../src/diff.ts";
-import { migrate } from "../../src/migrate.ts";
+import { loadDemo } from "../../src/demo/load.ts";
+import { diff } from "../../src/operate/drift/diff.ts";
+import { migrate } from "../../src/operate/migrate/migrate.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";
 import { contents } from "../contents.ts";
 import { type Query, openEmpty, suite } from "../engine.ts";

@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm";
-import { type Transaction, rows } from "../../src/database.ts";
-import { diff } from "../../src/diff.ts";
+import { type Transaction, rows } from "../../src/client/connect.ts";
+import { diff } from "../../src/operate/drift/diff.ts";
 import { catalog } from "../catalog.ts";
 import type { TestDatabase } from "../engine.ts";
 import { type Anatomy, dissect } from "./anatomy.ts";

@@ -2,8 +2,8 @@ import { eq, getTableName, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
 import { z } from "zod";
-import type { Transaction } from "../../src/database.ts";
-import { databaseError, explain } from "../../src/errors.ts";
+import type { Transaction } from "../../src/client/connect.ts";
+import { databaseError, explain } from "../../src/client/errors.ts";
 import { columnRule } from "../../src/schema/table.ts";
 import {
   type Ids,

@@ -1,7 +1,7 @@
 import { Readable } from "node:stream";
 import { sql } from "drizzle-orm";
-import { rows } from "../../src/database.ts";
-import { databaseError } from "../../src/errors.ts";
+import { rows } from "../../src/client/connect.ts";
+import { databaseError } from "../../src/client/errors.ts";
 import { acting, guarantee, tenant } from "./attack.ts";
 
 /** The ids that `COPY … (id) TO STDOUT` sent; PGlite tells only how many. */

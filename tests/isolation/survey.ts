@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { type Transaction, rows } from "../../src/database.ts";
+import { type Transaction, rows } from "../../src/client/connect.ts";
 
 /** A table of this package as the catalog describes it. */
 export interface Table {

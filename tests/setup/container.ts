@@ -1,8 +1,8 @@
 import postgres from "postgres";
 import { getContainerRuntimeClient } from "testcontainers";
 import type { TestProject } from "vitest/node";
-import { connect } from "../../src/database.ts";
-import { migrate } from "../../src/migrate.ts";
+import { connect } from "../../src/client/connect.ts";
+import { migrate } from "../../src/operate/migrate/migrate.ts";
 import { startPostgres } from "./postgres.ts";
 import { administer, databaseUrl } from "./server.ts";
 

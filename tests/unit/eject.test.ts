@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { MIGRATIONS } from "../../src/migrations.ts";
-import { ejectSupabase } from "../../src/script.ts";
+import { ejectSupabase } from "../../src/operate/migrate/install-script.ts";
 
 const names = MIGRATIONS.map(({ name }) => name);
 

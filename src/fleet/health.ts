@@ -1,0 +1,133 @@
+import { type SQL, type TablesRelationalConfig, sql } from "drizzle-orm";
+import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { type HealthThresholds, healthThresholds } from "../config.ts";
+import { rows } from "../client/connect.ts";
+import { agentHealthRealtime } from "../schema/index.ts";
+import { columnList } from "./upsert.ts";
+
+/** How {@link refreshHealth} judges; what `loadConfig` returns fits, too. */
+export interface HealthOptions extends Partial<HealthThresholds> {
+  /** The end of both windows. Default: the database's clock. */
+  readonly now?: Date | undefined;
+}
+
+/** What {@link refreshHealth} did. */
+export interface HealthResult {
+  /** Snapshots it wrote, one an agent. */
+  readonly written: number;
+}
+
+/**
+ * Takes a new snapshot of every agent of the caller, deprecated ones too, in one statement: all columns of
+ * `agent_health_realtime` but `id`. As service role the agents of all organizations. An agent that
+ * has a newer snapshot keeps it, so refreshers may overtake each other.
+ *
+ * The windows are the 5 minutes and the hour that end with `now`, `now` included. They count executions as
+ * `rollUpMetrics` does: failures are failed or timed out, the error rate is failures ÷ (failures +
+ * successes) and NULL without either; latency is averaged over rows.
+ *
+ * - `offline`: no rows in the hour, whatever the breaker says.
+ * - `critical`: the breaker is open, or failure rate and failure count are both reached.
+ * - `degraded`: the breaker is half open, or one is reached: the failure rate in either window, the failure
+ *   count in the hour, or the latency spike, the 5 minutes' average in multiples of the hour's.
+ * - `healthy`: the rest.
+ *
+ * `last_successful_execution` and `last_failed_execution` are the last rows of such executions; the
+ * stored ones stay until there are later ones. It reads what came since the last snapshot, at least the
+ * hour; for an agent's first one its latest 1,000 rows. Breaker columns are copied from `circuit_breaker_state`,
+ * closed where an agent has none.
+ *
+ * @throws {TypeError} before any SQL: `now` is no valid Date
+ * @throws {Error} before any SQL: thresholds that are none, all of them named
+ */
+export async function refreshHealth<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+>(tx: PgTransaction<HKT, S, R>, { now, ...given }: HealthOptions = {}): Promise<HealthResult> {
+  if (now !== undefined && !(now instanceof Date && Number.isFinite(now.getTime()))) {
+    throw new TypeError("refreshHealth: now must be a valid Date");
+  }
+  const thresholds = healthThresholds(given);
+  const [result] = rows<{ written: number }>(await tx.execute(refresh(thresholds, now)));
+  if (!result) throw new TypeError("an aggregate has one row");
+  return result;
+}
+
+const columns = columnList(agentHealthRealtime);
+/** What an older snapshot knows of the last executions stays. */
+const replaced = columnList(agentHealthRealtime, (name) =>
+  name.startsWith("last_")
+    ? `${name} = greatest(stored.${name}, excluded.${name})`
+    : `${name} = excluded.${name}`,
+);
+
+const FORMER = sql`(select timestamp from agent_health_realtime where agent_id = agent.id)`;
+
+/** The instant of an agent's 1,000th row from the end, or of its first. */
+const EARLIEST = sql`(select min(timestamp) from (select timestamp from agent_execution_logs
+  where agent_id = agent.id and timestamp <= clock.now order by timestamp desc limit 1000) as latest)`;
+
+// OFFSET 0 keeps the planner from moving the sub-selects into the condition on the log: not being leakproof, they
+// would wait behind the tenant's policy, and the index would read all rows of an agent.
+// Sorted, so that two refreshers lock the rows in one order.
+const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sql`
+  with written as (
+    insert into agent_health_realtime as stored (${columns})
+    select ${columns} from (
+      select agent.id as agent_id, agent.organization_id, clock.now as timestamp, seen.*, rate.*,
+        case
+          when executions_1h = 0 then 'offline'
+          when breaker.state = 'open' or (failing and many) then 'critical'
+          when breaker.state = 'half_open' or failing or many or slow then 'degraded'
+          else 'healthy'
+        end as status,
+        coalesce(breaker.state, 'closed') as circuit_state,
+        breaker.opened_at as circuit_opened_at
+      from (select coalesce(${now?.toISOString() ?? null}::timestamptz, statement_timestamp()) as now) as clock
+      cross join agent_registry as agent
+      left join circuit_breaker_state as breaker on breaker.agent_id = agent.id
+      cross join lateral (
+        select least(clock.now - interval '1 hour', coalesce(${FORMER}, ${EARLIEST})) as since
+        offset 0
+      ) as period
+      cross join lateral (
+        select
+          count(distinct execution_id) filter (where is_5m)::int as executions_5m,
+          count(distinct execution_id) filter (where is_5m and is_failure)::int as failures_5m,
+          count(distinct execution_id) filter (where is_5m and status <> 'success') as not_successful_5m,
+          avg(latency_ms) filter (where is_5m) as avg_latency_5m,
+          count(distinct execution_id) filter (where is_1h)::int as executions_1h,
+          count(distinct execution_id) filter (where is_1h and is_failure)::int as failures_1h,
+          count(distinct execution_id) filter (where is_1h and status <> 'success') as not_successful_1h,
+          avg(latency_ms) filter (where is_1h) as avg_latency_1h,
+          max(timestamp) filter (where has_succeeded) as last_successful_execution,
+          max(timestamp) filter (where has_failed) as last_failed_execution
+        from (
+          select execution_id, timestamp, status, latency_ms,
+            timestamp > clock.now - interval '5 minutes' as is_5m,
+            timestamp > clock.now - interval '1 hour' as is_1h,
+            status in ('failure', 'timeout') as is_failure,
+            bool_or(status in ('failure', 'timeout')) over execution as has_failed,
+            bool_and(status = 'success') over execution as has_succeeded
+          from agent_execution_logs
+          where agent_id = agent.id and timestamp >= since and timestamp <= clock.now
+          window execution as (partition by execution_id)
+        ) as log
+      ) as seen
+      cross join lateral (
+        select failures_5m / nullif(failures_5m + executions_5m - not_successful_5m, 0)::numeric as error_rate_5m,
+          failures_1h / nullif(failures_1h + executions_1h - not_successful_1h, 0)::numeric as error_rate_1h
+      ) as rate
+      cross join lateral (
+        select failures_1h > 0 and greatest(error_rate_5m, error_rate_1h) >= ${thresholds.failureRateThreshold}::numeric as failing,
+          failures_1h > 0 and failures_1h >= ${thresholds.failureCountThreshold}::numeric as many,
+          avg_latency_5m > 0 and avg_latency_5m >= avg_latency_1h * ${thresholds.latencySpikeThreshold}::numeric as slow
+      ) as reached
+    ) as snapshot
+    order by agent_id
+    on conflict (agent_id) do update set ${replaced}
+    where stored.timestamp <= excluded.timestamp
+    returning id
+  )
+  select count(*)::int as written from written`;

@@ -1,0 +1,191 @@
+/** Executions on their way: validated, and as fields that travel as JSON or by COPY alike. */
+import { getTableColumns } from "drizzle-orm";
+import type { AnyPgColumn } from "drizzle-orm/pg-core";
+import { z } from "zod";
+import { type Cell, CopyRows } from "./binary-copy.ts";
+import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/index.ts";
+import { insertAgentExecutionLogSchema, insertExecutionEmbeddingSchema } from "../../zod.ts";
+
+/** A row of `agent_execution_logs` to record, with its vectors of 1536 numbers each, if it has any. */
+export interface NewExecution extends NewAgentExecutionLog {
+  readonly embeddings?:
+    | { readonly input?: number[]; readonly output?: number[]; readonly error?: number[] }
+    | undefined;
+}
+
+const { shape } = insertExecutionEmbeddingSchema;
+const embeddings = z
+  .strictObject({
+    input: shape.inputEmbedding,
+    output: shape.outputEmbedding,
+    error: shape.errorEmbedding,
+  })
+  .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
+const newExecution = insertAgentExecutionLogSchema.extend({ embeddings: embeddings.optional() });
+
+/** Up to so many entries one statement is as fast as COPY, and makes no table. */
+export const SMALL = 500;
+/** Entries of a chunk at most; and fewer, once they have so many characters. */
+export const CHUNK = 5000;
+const CHUNK_CHARACTERS = 8_000_000;
+
+/** The columns of a log row, each with its bit in `given`. */
+export const COLUMNS = Object.entries<AnyPgColumn>(getTableColumns(agentExecutionLogs)).map(
+  ([key, column], index) => ({
+    key,
+    name: column.name,
+    type: column.getSQLType(),
+    bit: 1 << index,
+  }),
+);
+export const bitOf = (key: string) => COLUMNS.find((column) => column.key === key)?.bit ?? 0;
+
+/** `n` is the place in the chunk, `given` has a bit for each column that the entry names. */
+export const FIELDS = [
+  { key: "n", type: "integer" },
+  { key: "given", type: "integer" },
+  ...COLUMNS,
+];
+const TYPES = FIELDS.map(({ type }) => type);
+export const ID = FIELDS.findIndex(({ key }) => key === "id");
+export const TIMESTAMP = FIELDS.findIndex(({ key }) => key === "timestamp");
+
+/** The columns that name a row of another table. */
+export const REFERENCES = [
+  { key: "agentId", parent: "agent_registry" },
+  { key: "promptVersionId", parent: "agent_prompts" },
+] as const;
+
+/** Validated entries on their way. */
+export class Batch {
+  /** The index of its first entry among all. */
+  readonly first: number;
+  /** Embeddings by the row's place, with the row; their JSON lacks what names the log. */
+  readonly embeddings = new Map<number, { readonly cells: Cell[]; readonly json: string }>();
+  #length = 0;
+  #characters = 0;
+  /** Rows that are not encoded yet. */
+  #rows: Cell[][] = [];
+  #copy: CopyRows | undefined;
+  /** The first place of each row referred to. */
+  readonly #parents = REFERENCES.map(({ key }) => ({ key, places: new Map<Cell, number>() }));
+  #lastId = "";
+  #ascends = true;
+
+  constructor(first: number) {
+    this.first = first;
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** Whether the ids that were given come in ascending order. */
+  get ascends(): boolean {
+    return this.#ascends;
+  }
+
+  get isLarge(): boolean {
+    return this.#length > SMALL || this.#characters > CHUNK_CHARACTERS;
+  }
+
+  get isFull(): boolean {
+    return this.#length >= CHUNK || this.#characters > CHUNK_CHARACTERS;
+  }
+
+  add(entry: NewExecution): void {
+    const n = this.#length;
+    const { data, error } = newExecution.safeParse(entry);
+    if (error) throw located(this.first + n, error.issues);
+    let given = 0;
+    const cells: Cell[] = [n, 0];
+    for (const { key, type, bit } of COLUMNS) {
+      const value: unknown = Reflect.get(data, key);
+      if (value !== undefined) given |= bit;
+      const cell = cellOf(type, value);
+      if (typeof cell === "string") this.#characters += cell.length;
+      cells.push(cell);
+    }
+    cells[1] = given;
+    this.#length += 1;
+    this.#rows.push(cells);
+    for (const { key, places } of this.#parents) {
+      const id = data[key];
+      if (id && !places.has(id)) places.set(id, n);
+    }
+    if (data.id) this.#follow(data.id.toLowerCase());
+    if (data.embeddings) this.#embed(cells, data.embeddings);
+  }
+
+  #follow(id: string): void {
+    if (id < this.#lastId) this.#ascends = false;
+    this.#lastId = id;
+  }
+
+  #embed(cells: Cell[], { input, output, error }: z.output<typeof embeddings>): void {
+    const json = JSON.stringify({
+      input_embedding: input,
+      output_embedding: output,
+      error_embedding: error,
+    });
+    this.embeddings.set(this.#length - 1, { cells, json: json.slice(1) });
+    this.#characters += json.length;
+  }
+
+  /** Rows with embeddings and without an id. */
+  nameless(): Cell[][] {
+    return [...this.embeddings.values()].flatMap(({ cells }) =>
+      cells[ID] === null ? [cells] : [],
+    );
+  }
+
+  /** Encodes the rows so far for COPY, into a spare buffer, and lets go of them; nameless ones wait. */
+  encode(spares: Buffer[]): void {
+    this.#copy ??= new CopyRows(TYPES, spares.pop());
+    const nameless = new Set(this.nameless());
+    for (const cells of this.#rows) if (!nameless.has(cells)) this.#copy.add(cells);
+    this.#rows = [...nameless];
+  }
+
+  /** All rows: for COPY if they were encoded for it, else as JSON. */
+  end(): Buffer | string {
+    return this.#copy ? this.#copy.end() : `[${this.#rows.map(jsonRow).join(",")}]`;
+  }
+
+  /** JSON of the distinct references, each with the place it comes at first. */
+  parents(): string {
+    return JSON.stringify(
+      this.#parents.flatMap(({ key, places }) => [...places].map(([id, n]) => ({ n, key, id }))),
+    );
+  }
+
+  /** A refusal that names entries of this chunk, by their places and columns. */
+  refusal(places: { n: number; key: string }[], message: string): z.ZodError {
+    return new z.ZodError(
+      places.map(({ n, key }) => ({
+        code: "custom",
+        input: undefined,
+        path: [this.first + n, key],
+        message,
+      })),
+    );
+  }
+}
+
+const located = (index: number, issues: readonly z.core.$ZodIssue[]) =>
+  new z.ZodError(issues.map((issue) => ({ ...issue, path: [index, ...issue.path] })));
+
+function cellOf(type: string, value: unknown): Cell {
+  if (value === undefined || value === null) return null;
+  const plain = typeof value === "string" || typeof value === "number" || value instanceof Date;
+  return plain && type !== "jsonb" ? value : JSON.stringify(value);
+}
+
+function jsonRow(cells: readonly Cell[]): string {
+  const members = FIELDS.flatMap(({ key, type }, index) => {
+    const cell = cells[index] ?? null;
+    if (cell === null) return [];
+    return `"${key}":${type === "jsonb" ? String(cell) : JSON.stringify(cell)}`;
+  });
+  return `{${members.join(",")}}`;
+}

@@ -1,0 +1,379 @@
+/** Recording executions: many log rows, and their embeddings, at nearly the speed of COPY. */
+import { setImmediate } from "node:timers/promises";
+import { DrizzleQueryError, type SQL, type TablesRelationalConfig, is, sql } from "drizzle-orm";
+import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { PostgresJsSession } from "drizzle-orm/postgres-js";
+import {
+  Batch,
+  CHUNK,
+  COLUMNS,
+  FIELDS,
+  ID,
+  type NewExecution,
+  REFERENCES,
+  SMALL,
+  TIMESTAMP,
+  bitOf,
+} from "./batch.ts";
+import { type Cell, copyIn, copyType } from "./binary-copy.ts";
+import { rows } from "../../client/connect.ts";
+import { databaseError } from "../../client/errors.ts";
+import { takingTurns } from "../../client/queue.ts";
+
+export type { NewExecution };
+
+/** What became of the entries. */
+export interface RecordResult {
+  /** Entries that are new rows now. */
+  readonly inserted: number;
+  /** Entries whose id was taken by a row that holds what they say. */
+  readonly repeated: number;
+  /** Ids of entries whose id was taken by a row that holds something else. That row was left as it is. */
+  readonly conflicting: readonly string[];
+}
+
+/** How to record a stream. */
+export interface RecordOptions {
+  /** Told after each chunk how many entries are recorded so far, repeated ones included. */
+  readonly onProgress?: (entries: number) => void;
+}
+
+/**
+ * Inserts executions: rows of `agent_execution_logs`, all columns, and of `execution_embeddings`, one a log.
+ * `tx` is the transaction of `withOrganization` or `withServiceRole`. What an entry leaves out is as the
+ * database's defaults have it; under `withServiceRole` the organization is the agent's. An entry with a
+ * `timestamp` and no `id` is given a key of that time.
+ *
+ * Up to 500 entries are one statement, and one more for embeddings. More go by COPY, where the driver is
+ * postgres.js and the role may make temporary tables.
+ *
+ * Recording the same ids again adds nothing, neither rows nor embeddings; the result says how many were
+ * there. Of an entry whose id exists only the columns it gives are compared, not its embeddings.
+ *
+ * @throws {z.ZodError} for a bad entry, a reference to a row that the caller does not see, or an id of a row
+ * that the caller does not see: `path` is the index of the (first such) entry and the column; nothing is
+ * written, and the transaction goes on
+ * @throws {Error} when PostgreSQL refuses otherwise, with its error as `cause`: of up to 500 entries, the
+ * transaction is over; of more, nothing is written and it goes on
+ */
+export async function recordExecutions<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+>(tx: PgTransaction<HKT, S, R>, entries: readonly NewExecution[]): Promise<RecordResult> {
+  return inTurn(tx._.session, () =>
+    entries.length > SMALL
+      ? tx.transaction((inner) => new Recorder(inner).recordAll(entries))
+      : new Recorder(tx, { whole: true }).recordAll(entries),
+  );
+}
+
+/**
+ * As {@link recordExecutions}, of any number of entries in bounded memory: takes up to 5,000 at a time, or
+ * fewer of large ones, and those of the next chunk while PostgreSQL has the last.
+ *
+ * Each chunk has a savepoint. When it throws, the chunk of that entry is not written, the chunks before it are:
+ * they stay if the caller catches, and commits. The source is closed. Indexes count from 0 over the whole
+ * stream. The source must not record in the same transaction: it would wait for itself.
+ */
+export async function recordExecutionStream<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+>(
+  tx: PgTransaction<HKT, S, R>,
+  entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
+  options: RecordOptions = {},
+): Promise<RecordResult> {
+  return inTurn(tx._.session, () =>
+    new Recorder(tx, { ...options, savepoints: true }).recordAll(entries),
+  );
+}
+
+/** Entries between pauses. */
+const PAUSE = 100;
+
+/** Calls in one transaction wait for each other: they share its temporary table. */
+const inTurn = takingTurns();
+
+// ── The statements. Names are the schema's own; values are in `incoming`. ──
+
+/** What a column holds where the entry leaves it out; elsewhere NULL. */
+const DEFAULTS: Readonly<Record<string, string>> = {
+  id: "case when r.timestamp is null then meta_agent.uuidv7() else meta_agent.uuidv7_at(r.timestamp) end",
+  timestamp: "now()",
+  status: "'success'",
+  metadata: "'{}'",
+};
+
+function valueOf({ key, type }: { key: string; type: string }): string {
+  const value = `r."${key}"::${type}`;
+  if (key === "organizationId") {
+    return `case when r.given & ${bitOf(key)} <> 0 then ${value} else coalesce(
+      (select meta_agent.current_organization_id()),
+      (select a.organization_id from public.agent_registry as a where a.id = r."agentId")) end`;
+  }
+  return key in DEFAULTS ? `coalesce(${value}, ${DEFAULTS[key]})` : value;
+}
+
+const FIELD_LIST = FIELDS.map(({ key, type }) => `"${key}" ${copyType(type)}`).join(", ");
+const TABLE = `pg_temp.meta_agent_incoming_executions`;
+
+const fromJson = (json: string): SQL =>
+  sql`with incoming as not materialized
+    (select * from json_to_recordset(${json}::text::json) as r(${sql.raw(FIELD_LIST)}))`;
+/** The limit is for the planner, which expects more rows than there are and would compile the statement. */
+const fromTable = sql.raw(
+  `with incoming as not materialized (select * from ${TABLE} limit ${CHUNK})`,
+);
+
+const DANGLING = sql.raw(
+  REFERENCES.map(
+    ({ key, parent }) => `
+  select r.n, r.key from parents as r
+  where r.key = '${key}' and not exists (select from public.${parent} as p where p.id = r.id)`,
+  ).join(" union all "),
+);
+const INSERT = sql.raw(`
+  insert into public.agent_execution_logs (${COLUMNS.map(({ name }) => name).join(", ")})
+  select ${COLUMNS.map(valueOf).join(", ")} from incoming as r
+  where not exists (select from dangling)`);
+/** Of two callers with the same ids one waits; in different orders each would wait for the other. */
+const ORDER = sql.raw("order by r.id, r.n");
+
+/** Inserts nothing where a reference leads nowhere, and says which. */
+const insert = (incoming: SQL, batch: Batch): SQL => sql`${incoming},
+  parents as materialized (
+    select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
+  ),
+  dangling as (${DANGLING}),
+  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning id)
+  select count(*)::int as inserted, (select string_agg(n || ' ' || key, ',' order by n) from dangling) as dangling,
+    case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids
+  from new`;
+
+/** Of the ids that exist: whose row the caller does not see, and whose holds something else. */
+const REVIEW = sql.raw(`
+  select r.n, r.id::text as id, l.id is null as hidden from incoming as r
+  left join lateral (select * from public.agent_execution_logs as l where l.id = r.id limit 1) as l on true
+  where r.id is not null and (l.id is null or ${COLUMNS.map(
+    ({ key, name, type, bit }) =>
+      `r.given & ${bit} <> 0 and r."${key}"::${type} is distinct from l.${name}`,
+  ).join(" or ")})
+  order by r.n`);
+
+/** What is needed of a transaction. */
+interface Executor {
+  readonly _: { readonly session: object };
+  execute(query: SQL): PromiseLike<unknown>;
+  transaction<T>(work: (inner: Executor) => Promise<T>): Promise<T>;
+}
+
+interface RecorderOptions extends RecordOptions {
+  /** Whether all entries are one chunk. */
+  readonly whole?: boolean;
+  /** Whether the chunks before one that fails stay. */
+  readonly savepoints?: boolean;
+}
+
+/** Sends batches, the next while PostgreSQL has the last. */
+class Recorder {
+  readonly #report = { inserted: 0, repeated: 0, conflicting: new Array<string>() };
+  #settled: Promise<void> = Promise.resolve();
+  #copied: Promise<void> = Promise.resolve();
+  /** Whether COPY is possible, and into a table that is there; unknown until it is needed. */
+  #copy: Possibilities | undefined;
+  /** What chunks were sent from; large buffers are dear to make and to collect. */
+  readonly #spares: Buffer[] = [];
+  readonly tx: Executor;
+  readonly options: RecorderOptions;
+
+  constructor(tx: Executor, options: RecorderOptions = {}) {
+    this.tx = tx;
+    this.options = options;
+  }
+
+  async recordAll(
+    entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
+  ): Promise<RecordResult> {
+    let batch = new Batch(0);
+    try {
+      for await (const entry of entries) {
+        batch.add(entry);
+        if (batch.length % PAUSE === 0) await this.#pause(batch);
+        if (this.options.whole || !batch.isFull) continue;
+        await this.#send(batch);
+        batch = new Batch(batch.first + batch.length);
+      }
+      if (batch.length > 0) await this.#send(batch);
+    } finally {
+      await this.#settled;
+    }
+    return this.#report;
+  }
+
+  /** Validating takes the thread: a COPY goes first, for PostgreSQL has nothing else to do; then it is the answers' turn. */
+  async #pause(batch: Batch): Promise<void> {
+    await setImmediate();
+    await this.#copied.catch(() => {});
+    await this.#encode(batch);
+  }
+
+  /** For COPY, where the chunk is worth it and it is possible. */
+  async #encode(batch: Batch): Promise<void> {
+    if ((batch.isLarge || this.#copy?.made) && (await this.#mayCopy())) batch.encode(this.#spares);
+  }
+
+  async #send(batch: Batch): Promise<void> {
+    await this.#giveIds(batch);
+    await this.#encode(batch);
+    const encoded = batch.end();
+    await this.#settled;
+    const write = (tx: Executor) => this.#write(tx, batch, encoded);
+    this.#settled = naming(batch, () =>
+      this.options.savepoints ? this.tx.transaction(write) : write(this.tx),
+    );
+    // Whoever awaits it next is told.
+    this.#settled.catch(() => {});
+  }
+
+  /** Embeddings name their log, so its id cannot wait for the insert. */
+  async #giveIds(batch: Batch): Promise<void> {
+    const nameless = batch.nameless();
+    if (nameless.length === 0) return;
+    await this.#settled;
+    const instants = JSON.stringify(nameless.map((cells) => cells[TIMESTAMP]));
+    const made = await naming(batch, async () =>
+      this.tx.execute(sql`
+      select ${sql.raw(DEFAULTS["id"] ?? "")} as id
+      from (select at::timestamptz as timestamp, n
+        from json_array_elements_text(${instants}::text::json) with ordinality as t(at, n)) as r order by n`),
+    );
+    for (const [n, { id }] of rows<{ id: string }>(made).entries()) nameless[n]?.splice(ID, 1, id);
+  }
+
+  /** Whether a COPY is possible. */
+  async #mayCopy(): Promise<boolean> {
+    if (!is(this.tx._.session, PostgresJsSession)) return false;
+    this.#copy ??= await this.#possibilities();
+    return this.#copy.may;
+  }
+
+  /** Copies rows into the temporary table. */
+  async #copyRows({ _: { session } }: Executor, encoded: Buffer): Promise<SQL> {
+    if (!is(session, PostgresJsSession)) throw new TypeError("COPY needs postgres.js");
+    const emptied = this.#copy?.made
+      ? `truncate ${TABLE}`
+      : `create temporary table ${TABLE} (${FIELD_LIST}) on commit drop`;
+    const statement = `${emptied}; copy ${TABLE} from stdin (format binary)`;
+    this.#copied = copyIn(session, { statement, rows: encoded });
+    await this.#copied;
+    this.#copy = { may: true, made: true };
+    this.#spares.push(Buffer.from(encoded.buffer));
+    return fromTable;
+  }
+
+  async #possibilities(): Promise<Possibilities> {
+    await this.#settled;
+    const asked = await this.tx.execute(sql`
+      select has_database_privilege(current_database(), 'TEMP') as may, to_regclass(${TABLE}) is not null as made`);
+    return rows<Possibilities>(asked)[0] ?? { may: false, made: false };
+  }
+
+  async #write(tx: Executor, batch: Batch, encoded: Buffer | string): Promise<void> {
+    const incoming =
+      typeof encoded === "string" ? fromJson(encoded) : await this.#copyRows(tx, encoded);
+    const count = batch.length;
+    const [result] = rows<Inserted>(await tx.execute(insert(incoming, batch)));
+    if (!result) throw new TypeError("an aggregate answers one row");
+    if (result.dangling) {
+      throw batch.refusal(placesOf(result.dangling), "no row that the caller sees has this id");
+    }
+    const allNew = result.inserted === count;
+    const differing = allNew ? [] : await review(tx, { batch, incoming, result });
+    if (batch.embeddings.size > 0) await embed(tx, { batch, differing, allNew });
+    this.#report.inserted += result.inserted;
+    this.#report.repeated += count - result.inserted - differing.length;
+    this.#report.conflicting.push(...differing.map(({ id }) => id));
+    this.options.onProgress?.(batch.first + count);
+  }
+}
+
+/** Answers the entries whose id is taken by a row that holds something else. */
+async function review(
+  tx: Executor,
+  { batch, incoming, result }: { batch: Batch; incoming: SQL; result: Inserted },
+): Promise<Differing[]> {
+  const found = rows<Differing>(await tx.execute(sql`${incoming}${REVIEW}`));
+  const hidden = found.filter((row) => row.hidden).map(({ n }) => ({ n, key: "id" }));
+  if (hidden.length === 0) return found;
+  await tx.execute(
+    sql`delete from public.agent_execution_logs where id = any (string_to_array(${result.ids ?? ""}, ',')::uuid[])`,
+  );
+  throw batch.refusal(hidden, "taken: a row with this id exists, and the caller does not see it");
+}
+
+async function embed(
+  tx: Executor,
+  { batch, differing, allNew }: { batch: Batch; differing: Differing[]; allNew: boolean },
+): Promise<void> {
+  const conflicting = new Set(differing.map(({ n }) => n));
+  const ofLog = new Map<Cell | undefined, string>();
+  for (const [n, { cells, json }] of batch.embeddings) {
+    const id = cells[ID];
+    if (!conflicting.has(n) && !ofLog.has(id)) ofLog.set(id, json);
+  }
+  if (!allNew) {
+    // Two callers that add embeddings to a log that is there take turns.
+    const logs = [...ofLog.keys()].join(",");
+    await tx.execute(sql`select id from public.agent_execution_logs
+      where id = any (string_to_array(${logs}, ',')::uuid[]) order by id for no key update`);
+  }
+  const json = [...ofLog].map(([id, vectors]) => `{"execution_log_id":"${String(id)}",${vectors}`);
+  await tx.execute(sql`
+    insert into public.execution_embeddings
+      (execution_log_id, organization_id, input_embedding, output_embedding, error_embedding)
+    select l.id, l.organization_id, e.input_embedding, e.output_embedding, e.error_embedding
+    from json_populate_recordset(null::public.execution_embeddings, ${`[${json.join(",")}]`}::text::json) as e
+    join public.agent_execution_logs as l on l.id = e.execution_log_id
+    where not exists (select from public.execution_embeddings as x where x.execution_log_id = l.id)`);
+}
+
+interface Possibilities extends Record<string, unknown> {
+  may: boolean;
+  made: boolean;
+}
+
+interface Inserted extends Record<string, unknown> {
+  inserted: number;
+  /** Places and columns, `3 agentId,5 promptVersionId`. */
+  dangling: string | null;
+  /** Ids of the new rows, where not all are new. */
+  ids: string | null;
+}
+
+interface Differing extends Record<string, unknown> {
+  n: number;
+  id: string;
+  hidden: boolean;
+}
+
+const placesOf = (written: string) =>
+  written.split(",").map((place) => {
+    const [n, key = ""] = place.split(" ");
+    return { n: Number(n), key };
+  });
+
+/** An error of PostgreSQL says which entries it was about. */
+async function naming<T>({ first, length }: Batch, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    const refusal = databaseError(cause);
+    if (!refusal) throw cause;
+    const said = `entries ${first} to ${first + length - 1}: ${refusal.message}`;
+    // Drizzle's own error holds all that was sent: the server's goes on alone.
+    // oxlint-disable-next-line preserve-caught-error
+    throw new Error(said, { cause: cause instanceof DrizzleQueryError ? cause.cause : cause });
+  }
+}

@@ -1,0 +1,110 @@
+/** Checks of the rows themselves; the deep ones read whole tables. */
+import { type SQL, getTableName, sql } from "drizzle-orm";
+import { rows } from "../../client/connect.ts";
+import { hasAll, liveTypes, tiesOf } from "../adopt/violations.ts";
+import { TABLES } from "../../schema/all.ts";
+import { type Check, checkOf, count, error, info, ours, warning } from "./check.ts";
+
+export const platform = checkOf<{ counts: string[] }>(
+  "platform rows",
+  () => sql`select array(
+    select name || ' ' || least(rows, 10000) || case when rows > 10000 then ' or more' else '' end
+    from (${eachTable(
+      (table) => sql`select ${table}::text as name, (select count(*) from (
+      select from public.${sql.identifier(table)} where organization_id is null limit 10001) as capped) as rows`,
+    )}) as counted
+    where rows > 0 order by rows desc, name) as counts`,
+  ({ counts }) =>
+    counts.length === 0
+      ? []
+      : [
+          info(
+            `rows of no organization, which no tenant sees: ${counts.join(", ")}`,
+            "Nothing, if they are the platform's. A backend that inserts names the organization: withServiceRole has none of its own.",
+          ),
+        ],
+  { owner: true },
+);
+
+/** One query over every table that has an organization. */
+function eachTable(query: (table: string) => SQL): SQL {
+  const tenant = TABLES.filter((table) => "organizationId" in table);
+  return sql.join(
+    tenant.map((table) => query(getTableName(table))),
+    sql` union all `,
+  );
+}
+
+type CrossedRow = { reference: string; crossed: number; half: number; query: string };
+
+/** Every reference between rows that have an organization. */
+export const crossed: Check = {
+  name: "tenancy",
+  deep: true,
+  owner: true,
+  run: async (db) => {
+    const live = await liveTypes(db);
+    const ties = TABLES.flatMap(tiesOf).filter(({ reads }) => hasAll(live, reads));
+    const counts = ties.map(({ name, table, joins, organization }) => {
+      const source = `from public.${table} ${joins}`;
+      const isCrossed = `${organization} is distinct from parent.organization_id`;
+      return sql`
+        select ${name}::text as reference,
+          count(*) filter (where ${sql.raw(organization)} <> parent.organization_id)::int as crossed,
+          count(*) filter (where (${sql.raw(organization)} is null) <> (parent.organization_id is null))::int as half,
+          ${`SELECT ${table}.* ${source} WHERE ${isCrossed};`}::text as query
+        ${sql.raw(source)} where ${sql.raw(isCrossed)}`;
+    });
+    return rows<CrossedRow>(await db.execute(sql.join(counts, sql` union all `))).flatMap(
+      ({ reference, crossed: across, half, query }) => [
+        ...(across > 0
+          ? [
+              error(
+                `rows that refer to another organization's, by ${reference}: ${count(across)}`,
+                query,
+              ),
+            ]
+          : []),
+        ...(half > 0
+          ? [
+              warning(
+                `rows between the platform and an organization, by ${reference}: ${count(half)}`,
+                query,
+              ),
+            ]
+          : []),
+      ],
+    );
+  },
+};
+
+/** A sum that no longer fits is stored as the largest INTEGER. */
+export const counters: Check = {
+  name: "overflow",
+  deep: true,
+  owner: true,
+  run: async (db) => {
+    const found = await db.execute(sql`
+      select name as table, array_agg(quote_ident(attname) order by attnum) as columns
+      from ${ours} as ours join pg_attribute as a on a.attrelid = ours.oid
+      where atttypid = 'int4'::regtype and attnum > 0 and not attisdropped group by name order by name`);
+    const tables = rows<{ table: string; columns: string[] }>(found);
+    const full = tables.map(({ table, columns }) => {
+      const condition = columns.map((column) => `${column} = 2147483647`).join(" OR ");
+      return sql`select count(*)::int as full, ${table}::text as table,
+        ${`SELECT * FROM ${table} WHERE ${condition};`}::text as query
+        from ${sql.raw(table)} where ${sql.raw(condition)}`;
+    });
+    const counted = await db.execute(sql.join(full, sql` union all `));
+    return rows<{ full: number; table: string; query: string }>(counted).flatMap((row) =>
+      row.full > 0
+        ? [
+            warning(
+              `rows of ${row.table} that hold the largest INTEGER, so that the true value may be larger: ${count(row.full)}`,
+              row.query,
+            ),
+          ]
+        : [],
+    );
+  },
+};

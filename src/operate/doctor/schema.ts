@@ -1,0 +1,214 @@
+/** Checks of the schema, its references and indexes, and what the planner knows. */
+import { sql } from "drizzle-orm";
+import { type Kind, kindOf } from "../drift/catalog.ts";
+import { diff } from "../drift/diff.ts";
+import { EMBEDDING_INDEXES, ENOUGH_ROWS, embeddingIndexStates, fittedLists } from "../rebuild.ts";
+import type { Database } from "../../client/connect.ts";
+import type { Finding } from "../drift/findings.ts";
+import { UnreadableJournalError } from "../migrate/journal.ts";
+import { type MigrationRecord, migrationStatus } from "../migrate/migrate.ts";
+import { type Check, type Judgement, checkOf, count, error, info, ours, warning } from "./check.ts";
+
+/** What of the schema is not as the migrations make it; while some are to come, that they are. */
+export const differences: Check = {
+  name: "schema",
+  run: async (db) => {
+    const { grave, unread } = await journalFindings(db);
+    // `diff --repair` would refuse.
+    return grave.length > 0 ? grave : [...unread, ...(await drift(db))];
+  },
+};
+
+const STATES: Partial<Record<MigrationRecord["state"], string>> = {
+  pending: "not applied",
+  skipped: "skipped: later ones are applied",
+  edited: "edited after they were applied",
+  unknown: "applied by another version of meta-agent-db",
+};
+
+async function journalFindings(db: Database): Promise<{ grave: Judgement[]; unread: Judgement[] }> {
+  try {
+    const { migrations } = await migrationStatus(db);
+    const isEmpty = migrations.every(({ state }) => state === "pending");
+    const grave = Object.entries(STATES).flatMap(([state, words]) => {
+      const names = migrations.flatMap((one) =>
+        one.state === state ? [one.name ?? one.when] : [],
+      );
+      return names.length === 0
+        ? []
+        : [
+            error(
+              `migrations are ${words}: ${names.join(", ")}`,
+              `meta-agent-db ${isEmpty ? "adopt" : state === "pending" ? "migrate" : "status"}`,
+            ),
+          ];
+    });
+    return { grave, unread: [] };
+  } catch (cause) {
+    if (!(cause instanceof UnreadableJournalError)) throw cause;
+    const unread = info(
+      "the journal is not checked: needs the owner of the tables",
+      "Run doctor with MIGRATION_DATABASE_URL too.",
+    );
+    return { grave: [], unread: [unread] };
+  }
+}
+
+const drift = async (db: Database): Promise<Judgement[]> =>
+  (await diff(db))
+    // Of an invalid index there is more to say than that it is one.
+    .filter(({ found }) => !found?.endsWith("-- invalid"))
+    .map(({ object, problem, why, repair, safe }) =>
+      (isMinor(kindOf({ object }), problem) ? warning : error)(
+        `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,
+        safe ? "meta-agent-db diff --repair" : repair.map((statement) => `${statement};`).join(" "),
+      ),
+    );
+
+/** What serves speed and understanding, not isolation or the sense of rows. */
+const isMinor = (kind: Kind, problem: Finding["problem"]): boolean =>
+  ["index", "statistics", "comment"].includes(kind) || (kind === "column" && problem === "extra");
+
+export const references = checkOf<{ reference: string; table: string; columns: string }>(
+  "references",
+  () => sql`
+    select c.conname as reference, c.conrelid::regclass::text as table, string_agg(quote_ident(a.attname), ', ' order by k.position) as columns
+    from pg_constraint as c cross join unnest(c.conkey) with ordinality as k (attnum, position)
+    join pg_attribute as a on a.attrelid = c.conrelid and a.attnum = k.attnum
+    where c.contype = 'f' and c.conparentid = 0
+      and (c.conrelid in (select oid from ${ours} as ours) or c.confrelid in (select oid from ${ours} as ours))
+      and not exists (
+        select from pg_index as i join pg_class as index on index.oid = i.indexrelid join pg_am on pg_am.oid = index.relam
+        where i.indrelid = c.conrelid and i.indisvalid and pg_am.amname in ('btree', 'hash')
+          and (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey
+          and (i.indpred is null or pg_get_expr(i.indpred, i.indrelid) in (
+            select format('(%I IS NOT NULL)', attname) from pg_attribute where attrelid = c.conrelid and attnum = any (c.conkey))))
+    group by c.oid, c.conname, c.conrelid order by 2, 1`,
+  ({ reference, table, columns }) => [
+    warning(
+      `the reference ${reference} of ${table} has no index: each delete and change of a key on the other side reads the whole table`,
+      `CREATE INDEX CONCURRENTLY ON ${table} (${columns});`,
+    ),
+  ],
+);
+
+/** Names that only a rebuild at work gives. */
+const REBUILDING = Object.values(EMBEDDING_INDEXES).flatMap(({ name }) => [
+  `${name}_new`,
+  `${name}_old`,
+]);
+
+export const indexes = checkOf<{
+  index: string;
+  table: string;
+  unique: boolean;
+  building: boolean;
+  leftover: boolean;
+  cutOff: boolean;
+}>(
+  "indexes",
+  () => sql`
+    select i.indexrelid::regclass::text as index, i.indrelid::regclass::text as table, i.indisunique as unique,
+      not i.indisvalid and exists (select from pg_stat_progress_create_index as p where p.relid = i.indrelid) as building,
+      c.relname ~ '_cc(new|old)\\d*$' as leftover, c.relname = any (${sql.param(REBUILDING)}::text[]) as "cutOff"
+    from pg_index as i join pg_class as c on c.oid = i.indexrelid
+    where (not (i.indisvalid and i.indisready) or c.relname = any (${sql.param(REBUILDING)}::text[])) and i.indrelid in (select oid from ${ours} as ours) order by 1`,
+  ({ index, table, unique, building, leftover, cutOff }) => {
+    if (building) {
+      return [info(`the index ${index} of ${table} is not valid, and one is being built`, "Wait.")];
+    }
+    if (cutOff) {
+      return [
+        warning(
+          `the index ${index} of ${table} is left over from a rebuild that was cut off; it costs every write`,
+          "meta-agent-db rebuild",
+        ),
+      ];
+    }
+    if (leftover) {
+      return [
+        warning(
+          `the index ${index} of ${table} is left over from a REINDEX that failed; it costs every write`,
+          `DROP INDEX CONCURRENTLY ${index};`,
+        ),
+      ];
+    }
+    return [
+      warning(
+        `the index ${index} of ${table} is not valid: it costs every write and serves no query${unique ? "; remove the duplicates first, it is unique" : ""}`,
+        `REINDEX INDEX CONCURRENTLY ${index};`,
+      ),
+    ];
+  },
+);
+
+/**
+ * A B-tree is compared with what its entries need: widths from the statistics, 8 bytes an entry and 4 a
+ * pointer, pages nine tenths full. Equal keys need less than that, so nothing is said too early. Other
+ * kinds of indexes and the insides of tables are not estimated.
+ */
+export const bloat = checkOf<{ index: string; bytes: string; share: number }>(
+  "bloat",
+  () => sql`
+    select index, pg_size_pretty(size) as bytes, round(100 * expected / size)::int as share
+    from (
+      select i.indexrelid::regclass::text as index, pg_relation_size(i.indexrelid) as size,
+        greatest(c.reltuples, 0) * (12 + ceil(sum(s.avg_width * (1 - s.null_frac)) / 8) * 8) / 0.9 as expected,
+        count(*) = i.indnatts and count(*) = count(s.avg_width) as known
+      from pg_index as i join pg_class as c on c.oid = i.indexrelid join pg_am on pg_am.oid = c.relam
+      join ${ours} as ours on ours.oid = i.indrelid cross join unnest(i.indkey) as k (attnum)
+      left join pg_attribute as a on a.attrelid = i.indrelid and a.attnum = k.attnum
+      left join pg_stats as s on s.schemaname = 'public' and s.tablename = ours.relname and s.attname = a.attname
+      where pg_am.amname = 'btree' and i.indisvalid and pg_relation_size(i.indexrelid) > 8 * 1024 ^ 2
+      group by i.indexrelid, i.indnatts, c.reltuples
+    ) as estimate
+    where known and size > 3 * expected order by size desc`,
+  ({ index, bytes, share }) => [
+    warning(
+      `the index ${index} takes ${bytes}, of which its entries need about ${share} %`,
+      `REINDEX INDEX CONCURRENTLY ${index};`,
+    ),
+  ],
+  { owner: true },
+);
+
+/** What searches go by; an index that is missing or invalid is told by others. Counts the rows. */
+export const embeddings: Check = {
+  name: "embeddings",
+  owner: true,
+  run: async (db) =>
+    (await embeddingIndexStates(db)).flatMap(({ index, rows: indexed, lists, problem }) => {
+      if (lists === null || indexed < ENOUGH_ROWS) return [];
+      const fitted = fittedLists(indexed);
+      const unfit = lists > 4 * fitted || fitted > 4 * lists;
+      return problem === undefined && !unfit
+        ? []
+        : [
+            warning(
+              `the index ${index} ${problem ? `was ${problem}` : `has ${lists} lists for ${count(indexed)} rows, ${fitted} would fit`}`,
+              `meta-agent-db rebuild${problem ? "" : " --force"}`,
+            ),
+          ];
+    }),
+};
+
+export const statistics = checkOf<{ table: string; extended: string | null }>(
+  "statistics",
+  () => sql`
+    select name as table, null as extended from ${ours} as ours where reltuples < 0 and pg_relation_size(oid) > 65536
+    union all
+    select name, stxname from ${ours} as ours join pg_statistic_ext on stxrelid = ours.oid
+    where reltuples > 0 and pg_relation_size(ours.oid) > 65536 and not exists (select from pg_stats_ext as filled
+      join pg_namespace as home on home.nspname = filled.statistics_schemaname
+        where home.oid = stxnamespace and filled.statistics_name = stxname)
+    order by 1, 2`,
+  ({ table, extended }) => [
+    warning(
+      extended === null
+        ? `the table ${table} was never analyzed: the planner guesses`
+        : `the statistics ${extended} of ${table} are empty: the planner underestimates what a tenant's query finds`,
+      `ANALYZE ${table};`,
+    ),
+  ],
+  { owner: true },
+);

@@ -1,0 +1,74 @@
+import { sql } from "drizzle-orm";
+import { type Database, type Transaction, rows } from "../../client/connect.ts";
+import { JOURNAL } from "../../drizzle-kit.ts";
+
+/** The journal as SQL names it. */
+export const JOURNAL_NAME = `${JOURNAL.schema}.${JOURNAL.table}`;
+
+/** One applied file, as the journal has it. */
+export interface JournalRow {
+  /** When the file was generated, Unix milliseconds. */
+  readonly when: number;
+  /** SHA-256 of the file as it was applied. */
+  readonly hash: string;
+  /** `null` where drizzle-kit applied nothing of ours yet: the first migration adds both columns. */
+  readonly appliedAt: Date | null;
+  readonly appliedBy: string | null;
+}
+
+/** Makes the journal as drizzle-kit does. It looks first: IF NOT EXISTS asks for the right before. */
+export const CREATE_JOURNAL = `DO $$ BEGIN
+  IF to_regnamespace('${JOURNAL.schema}') IS NULL THEN
+    CREATE SCHEMA ${JOURNAL.schema};
+  END IF;
+  IF to_regclass('${JOURNAL_NAME}') IS NULL THEN
+    CREATE TABLE ${JOURNAL_NAME} (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint);
+  END IF;
+END $$;`;
+
+/** The statement that records a file; its hash is hexadecimal. */
+export const recordStatement = ({ hash, when }: { hash: string; when: number }) =>
+  `INSERT INTO ${JOURNAL_NAME} (hash, created_at) VALUES ('${hash}', ${when});`;
+
+/** This login may not read the journal. */
+export class UnreadableJournalError extends Error {
+  override readonly name = "UnreadableJournalError";
+}
+
+/**
+ * The journal in the order of its rows; empty where there is none.
+ * @throws {UnreadableJournalError} when this login may not read it, saying who may and which grants are missing
+ */
+export async function readJournal(db: Database | Transaction): Promise<JournalRow[]> {
+  // By the catalog: to_regclass raises where the schema may not be looked into.
+  const [journal] = rows<{ readable: boolean; owner: string; login: string }>(
+    await db.execute(sql`
+      select has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT') as readable,
+        pg_get_userbyid(c.relowner) as owner, pg_catalog.quote_ident(current_user) as login
+      from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
+      where n.nspname = ${JOURNAL.schema} and c.relname = ${JOURNAL.table}`),
+  );
+  if (!journal) return [];
+  if (!journal.readable) {
+    throw new UnreadableJournalError(
+      [
+        `${journal.login} may not read the journal ${JOURNAL_NAME}.`,
+        `Connect as ${journal.owner}, or have it run: GRANT USAGE ON SCHEMA ${JOURNAL.schema} TO ${journal.login}; GRANT SELECT ON TABLE ${JOURNAL_NAME} TO ${journal.login};`,
+      ].join("\n"),
+    );
+  }
+  const entries = rows<{ when: string; hash: string; at: string | null; by: string | null }>(
+    await db.execute(
+      sql.raw(`
+        select created_at::text as "when", hash,
+          pg_catalog.to_jsonb(journal) ->> 'applied_at' as at, pg_catalog.to_jsonb(journal) ->> 'applied_by' as by
+        from ${JOURNAL_NAME} as journal order by id`),
+    ),
+  );
+  return entries.map(({ when, hash, at, by }) => ({
+    when: Number(when),
+    hash,
+    appliedAt: at === null ? null : new Date(at),
+    appliedBy: by,
+  }));
+}

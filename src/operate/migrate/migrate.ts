@@ -1,0 +1,244 @@
+import { sql } from "drizzle-orm";
+import { type Database, type Transaction, waitForServer } from "../../client/connect.ts";
+import { JOURNAL } from "../../drizzle-kit.ts";
+import { databaseError, explain } from "../../client/errors.ts";
+import { CREATE_JOURNAL, type JournalRow, readJournal, recordStatement } from "./journal.ts";
+import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
+import { MIGRATIONS } from "../../migrations.ts";
+import { confinedTransaction } from "../../client/transaction.ts";
+
+/** One migration file, as drizzle-kit numbers, hashes and splits it. */
+export interface Migration {
+  /** File name without `.sql`: `0003_evaluation`. */
+  readonly name: string;
+  /** When it was generated, Unix milliseconds: its place in the order and its key in the journal. */
+  readonly when: number;
+  /** SHA-256 of the file. */
+  readonly hash: string;
+  readonly statements: readonly string[];
+}
+
+/** How to migrate, and what to tell meanwhile. */
+export interface MigrateOptions {
+  /** Seconds to wait for a server that is not up yet. Default 0. */
+  readonly wait?: number | undefined;
+  /** Seconds to wait for the migrators' lock and for each lock on a table; 0 to fail at once. Default: without limit. */
+  readonly lockTimeout?: number | undefined;
+  /** Called before each pending file. */
+  readonly onApply?: (migration: Migration) => void;
+  /** Called after it, with the seconds it took; it counts only once all files are through. */
+  readonly onApplied?: (migration: Migration, seconds: number) => void;
+  /** Called once when there is something to wait for, with what it is. */
+  readonly onWait?: (why: string) => void;
+  /** Instead of this package's own, for tests. */
+  readonly migrations?: readonly Migration[] | undefined;
+}
+
+/** What `migrate` did. */
+export interface MigrateResult {
+  /** Names of the files applied now, in order; empty when there was nothing to do. */
+  readonly applied: readonly string[];
+}
+
+/** What has become of a migration in a database. */
+export interface MigrationRecord {
+  /** `null` for one that this version of the package does not have. */
+  readonly name: string | null;
+  /** When it was generated, Unix milliseconds. */
+  readonly when: number;
+  /**
+   * `out of order`: applied, but after a later one. `edited`: the file is not the one that was applied.
+   * `skipped`: later ones are applied, this one is not. `unknown`: applied by another version.
+   */
+  readonly state: "applied" | "out of order" | "pending" | "edited" | "skipped" | "unknown";
+  /** `null` while it is not applied, and where the journal does not say. */
+  readonly appliedAt: Date | null;
+  readonly appliedBy: string | null;
+}
+
+/** What a database has of the migrations. */
+export interface MigrationStatus {
+  /** Every file is applied as it is, and nothing else. */
+  readonly upToDate: boolean;
+  readonly migrations: readonly MigrationRecord[];
+}
+
+/**
+ * What a database has of the migrations. It only reads, on a replica too.
+ * @throws {Error} when this login may not read the journal, saying which grants are missing
+ */
+export async function migrationStatus(
+  db: Database | Transaction,
+  { migrations = MIGRATIONS }: Pick<MigrateOptions, "migrations"> = {},
+): Promise<MigrationStatus> {
+  const records = compare(migrations, await readJournal(db));
+  return {
+    upToDate: records.every(({ state }) => state === "applied" || state === "out of order"),
+    migrations: records,
+  };
+}
+
+/** Files and journal as one list, in the order of generation. */
+function compare(files: readonly Migration[], journal: readonly JournalRow[]): MigrationRecord[] {
+  const newest = Math.max(...journal.map(({ when }) => when), Number.NEGATIVE_INFINITY);
+  const fromFiles = files.map(({ name, when, hash }): MigrationRecord => {
+    const index = journal.findIndex((row) => row.when === when);
+    const row = journal[index];
+    if (!row) {
+      const state = when < newest ? "skipped" : "pending";
+      return { name, when, state, appliedAt: null, appliedBy: null };
+    }
+    const isEdited = !journal.some((other) => other.when === when && other.hash === hash);
+    const isLate = journal.slice(0, index).some((earlier) => earlier.when > when);
+    const state = isEdited ? "edited" : isLate ? "out of order" : "applied";
+    return { name, when, state, appliedAt: row.appliedAt, appliedBy: row.appliedBy };
+  });
+  const known = new Set(files.map(({ when }) => when));
+  const unknown = journal
+    .filter(({ when }) => !known.has(when))
+    .map(({ when, appliedAt, appliedBy }): MigrationRecord => {
+      return { name: null, when, state: "unknown", appliedAt, appliedBy };
+    });
+  return [...fromFiles, ...unknown].toSorted((a, b) => a.when - b.when);
+}
+
+/** A migration that could not be applied. The server's own error is in `cause`. */
+export class MigrationError extends Error {
+  override readonly name = "MigrationError";
+}
+
+/**
+ * Brings a database up to this package's newest migration. Everything happens in one transaction under
+ * one lock: several migrators at once apply each file once, and a failure leaves nothing behind.
+ * `drizzle-kit migrate` makes the identical database and shares the journal, but takes no lock.
+ *
+ * @throws {MigrationError} naming file and statement when the server refuses one; before anything is
+ * applied when an applied file was edited or skipped since, or the journal knows files that this package
+ * does not
+ * @throws {LockedError} when a lock was not to be had within `lockTimeout`, naming who has it
+ */
+export async function migrate(
+  db: Database,
+  {
+    wait = 0,
+    lockTimeout,
+    onApply,
+    onApplied,
+    onWait,
+    migrations = MIGRATIONS,
+  }: MigrateOptions = {},
+): Promise<MigrateResult> {
+  await waitForServer(db, { seconds: wait, onWait });
+  // Kept outside of the transaction: when it loses its connection, what it throws is replaced by the driver.
+  let at: { migration: Migration; index: number } | undefined;
+  const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
+    await lockMigrators(tx, { timeout: lockTimeout, onWait });
+    const pending = pendingOf(migrations, await readJournal(tx));
+    if (pending.length > 0) await tx.execute(sql.raw(CREATE_JOURNAL));
+    for (const migration of pending) {
+      onApply?.(migration);
+      const start = performance.now();
+      for (const [index, statement] of migration.statements.entries()) {
+        at = { migration, index };
+        await tx.execute(sql.raw(statement));
+      }
+      at = undefined;
+      await tx.execute(sql.raw(recordStatement(migration)));
+      onApplied?.(migration, (performance.now() - start) / 1000);
+    }
+    return { applied: pending.map(({ name }) => name) };
+  };
+  try {
+    // Whatever the server's default: a snapshot older than the lock would not see what the last one did.
+    return await confinedTransaction(db, migrateAll, { isolationLevel: "read committed" });
+  } catch (error) {
+    if (!at) throw error;
+    const failure = refused(at.migration, at.index, error);
+    throw databaseError(error)?.code === "55P03"
+      ? new LockedError(failure.message, await tableUsers(db), failure)
+      : failure;
+  }
+}
+
+/**
+ * The files that `migrate` would apply now. It only reads.
+ * @throws {MigrationError} as `migrate` does before it applies anything
+ */
+export async function pendingMigrations(
+  db: Database | Transaction,
+  { migrations = MIGRATIONS }: Pick<MigrateOptions, "migrations"> = {},
+): Promise<readonly Migration[]> {
+  return pendingOf(migrations, await readJournal(db));
+}
+
+/** The SQL that `migrate` would run for these files, as a script; empty when there are none. */
+export function migrationSql(pending: readonly Migration[]): string {
+  if (pending.length === 0) return "";
+  const files = pending.map((migration) =>
+    [
+      `-- ${migration.name}`,
+      ...migration.statements.map(terminated),
+      recordStatement(migration),
+    ].join("\n"),
+  );
+  return [
+    "BEGIN;",
+    `SELECT pg_advisory_xact_lock(${LOCK_KEY});`,
+    CREATE_JOURNAL,
+    ...files,
+    "COMMIT;",
+    "",
+  ].join("\n\n");
+}
+
+function terminated(statement: string): string {
+  const text = statement.trim();
+  return text.endsWith(";") ? text : `${text}\n;`;
+}
+
+const PROBLEMS: Partial<Record<MigrationRecord["state"], string>> = {
+  edited: "was edited after it was applied",
+  skipped: "was skipped: later files are applied",
+};
+
+function pendingOf(
+  migrations: readonly Migration[],
+  journal: readonly JournalRow[],
+): readonly Migration[] {
+  const records = compare(migrations, journal);
+  const problems = records.flatMap(({ name, state }) => {
+    const problem = PROBLEMS[state];
+    return problem ? [`${name}.sql ${problem}`] : [];
+  });
+  const unknown = records.filter(({ state }) => state === "unknown").length;
+  if (unknown > 0) {
+    problems.push(
+      `the journal has ${unknown} migration${unknown === 1 ? "" : "s"} that this version does not have: update meta-agent-db`,
+    );
+  }
+  if (problems.length > 0) {
+    throw new MigrationError(
+      [
+        `The journal ${JOURNAL.schema}.${JOURNAL.table} and the migration files disagree:`,
+        ...problems.map((problem) => `  ${problem}`),
+        "Nothing was applied. Restore the files as they were released, or use the version that migrated this database.",
+      ].join("\n"),
+    );
+  }
+  const pending = new Set(
+    records.flatMap(({ name, state }) => (state === "pending" ? [name] : [])),
+  );
+  return migrations.filter(({ name }) => pending.has(name));
+}
+
+function refused({ name, statements }: Migration, index: number, cause: unknown): MigrationError {
+  const head = (statements[index] ?? "").trim().split("\n").slice(0, 3);
+  return new MigrationError(
+    [
+      `${name}.sql, statement ${index + 1} of ${statements.length}: ${explain(cause)}`,
+      ...head.map((line) => `  | ${line}`),
+      "Nothing was applied.",
+    ].join("\n"),
+    { cause },
+  );
+}

@@ -1,0 +1,256 @@
+import { type SQL, is, sql } from "drizzle-orm";
+import { PgTransaction } from "drizzle-orm/pg-core";
+import { drizzle } from "drizzle-orm/postgres-js";
+import type { Sql } from "postgres";
+import { type Database, rows, schema } from "../client/connect.ts";
+import { executionEmbeddings } from "../schema/index.ts";
+import { isConnectionLoss } from "../client/transaction.ts";
+
+/** The two IVFFlat indexes, by the embedding they hold. Migrations create them empty: no row to learn lists from. */
+export const EMBEDDING_INDEXES = {
+  input: { name: "idx_input_embedding", column: executionEmbeddings.inputEmbedding },
+  error: { name: "idx_error_embedding", column: executionEmbeddings.errorEmbedding },
+} as const;
+
+type EmbeddingIndex = (typeof EMBEDDING_INDEXES)[keyof typeof EMBEDDING_INDEXES];
+
+/** Components of a vector. */
+export const DIMENSIONS = 1536;
+
+/** pgvector learns the lists from a sample of at least so many rows. Below, an exact search reads all of them in some 50 ms. */
+export const ENOUGH_ROWS = 10_000;
+
+/** The lists pgvector advises for this many rows, and no fewer than the 100 that the migrations set. */
+export function fittedLists(rowCount: number): number {
+  return Math.max(
+    100,
+    Math.ceil(rowCount <= 1_000_000 ? rowCount / 1000 : Math.min(Math.sqrt(rowCount), 32_768)),
+  );
+}
+
+/**
+ * One row about an index, none where it is missing or invalid: its `lists`, its `pages` (of vectors of 1,536
+ * dimensions a page holds one), and over how many rows the rebuild built it, `built_over`. PostgreSQL does
+ * not keep that, so the rebuild writes it into the index's comment with the number of the file it means:
+ * TRUNCATE, REINDEX and a restored dump make another file, and the comment is void.
+ */
+export function indexFacts(name: EmbeddingIndex["name"]): SQL {
+  return sql`
+    select (select option_value::int from pg_options_to_table(c.reloptions) where option_name = 'lists') as lists,
+      (pg_catalog.pg_relation_size(c.oid) / current_setting('block_size')::int)::float8 as pages,
+      substring(pg_catalog.obj_description(c.oid, 'pg_class')
+        from '^Built over (\\d+) rows, file ' || pg_catalog.pg_relation_filenode(c.oid)::text || '\\.$')::int as built_over
+    from pg_class as c join pg_index as i on i.indexrelid = c.oid
+    where c.oid = to_regclass(${`public.${name}`})::oid and i.indisvalid`;
+}
+
+type Session = Pick<Database, "execute">;
+
+/** What there is to say about one of the two indexes. */
+export interface EmbeddingIndexState {
+  readonly index: string;
+  /** Rows that have this embedding. */
+  readonly rows: number;
+  /** `null`: the index is missing or invalid. */
+  readonly lists: number | null;
+  /** Rows the rebuild built it over. `null`: it was never rebuilt, and searches do without it. */
+  readonly builtOver: number | null;
+  /** Why a rebuild would help, in words; `undefined` when it would not. */
+  readonly problem: string | undefined;
+}
+
+/** The state of the two indexes, for whoever sees all rows: the owner, or service_role. Counts the rows. */
+export async function embeddingIndexStates(db: Session): Promise<EmbeddingIndexState[]> {
+  const states: EmbeddingIndexState[] = [];
+  for (const index of Object.values(EMBEDDING_INDEXES)) states.push(await stateOf(db, index));
+  return states;
+}
+
+async function stateOf(
+  db: Session,
+  { name, column }: EmbeddingIndex,
+): Promise<EmbeddingIndexState> {
+  const [found] = rows<{ rows: number; lists: number | null; built_over: number | null }>(
+    await db.execute(
+      sql`select (select pg_catalog.count(${column})::int from public.${executionEmbeddings}) as rows, lists, built_over
+        from (select) as one left join (${indexFacts(name)}) as facts on true`,
+    ),
+  );
+  if (!found) throw new Error(`nothing found out about ${name}`);
+  const facts = { rows: found.rows, lists: found.lists, builtOver: found.built_over };
+  return { index: name, ...facts, problem: problemOf(facts) };
+}
+
+/** Why a rebuild would help. */
+export function problemOf({
+  rows: count,
+  lists,
+  builtOver,
+}: Pick<EmbeddingIndexState, "rows" | "lists" | "builtOver">) {
+  if (lists === null) return "missing or invalid";
+  if (count < ENOUGH_ROWS) return undefined;
+  if (builtOver === null) return `never built over its rows, now ${count}: every search is exact`;
+  return builtOver < ENOUGH_ROWS || count > 2 * builtOver
+    ? `built over ${builtOver} rows, now ${count}`
+    : undefined;
+}
+
+/** Which indexes `rebuildEmbeddingIndexes` rebuilds. */
+export interface RebuildOptions {
+  /** Rebuild both, needed or not. */
+  readonly force?: boolean;
+}
+
+/** What became of one index. */
+export interface EmbeddingIndexRebuild {
+  readonly index: string;
+  /** Rows that have this embedding. */
+  readonly rows: number;
+  /** `null`: the index was missing or invalid. */
+  readonly listsBefore: number | null;
+  readonly lists: number;
+  /** `kept`: a rebuild would not help. */
+  readonly action: "rebuilt" | "kept";
+  /** Why it needed a rebuild, if it did. */
+  readonly problem: string | undefined;
+}
+
+/**
+ * Builds the two IVFFlat indexes over the rows there are, with lists fitted to their number, where that
+ * helps searches: from 10,000 rows on, and again whenever the rows have doubled. Reads and writes go on:
+ * the new index is built beside the old one, takes its name at once, and only then the old one is dropped.
+ * What a rebuild that was cut off left behind is dropped first.
+ *
+ * Runs as the owner, on one connection of `db` and not through a transaction pooler. It waits for
+ * transactions that are open. PostgreSQL is given the memory that learning the lists takes: 70 MB for
+ * 100 lists, 0.6 GB for 1,000 (a million rows), 3.4 GB for 3,163 (ten million).
+ *
+ * @throws {TypeError} when given a transaction
+ * @throws {Error} when another rebuild of this database is running
+ */
+export async function rebuildEmbeddingIndexes(
+  db: Database,
+  { force = false }: RebuildOptions = {},
+): Promise<EmbeddingIndexRebuild[]> {
+  if (is(db, PgTransaction)) {
+    throw new TypeError(
+      "rebuildEmbeddingIndexes: an index cannot be built beside others in a transaction: give it the database",
+    );
+  }
+  return onOneConnection(db, async (session) => {
+    const rebuilt: EmbeddingIndexRebuild[] = [];
+    for (const index of Object.values(EMBEDDING_INDEXES)) {
+      await dropLeftovers(session, index);
+      rebuilt.push(await rebuildOne(session, index, force));
+    }
+    return rebuilt;
+  });
+}
+
+const LOCK = sql`pg_catalog.hashtextextended('meta-agent-db rebuild', 0)`;
+
+/** One session for all statements, and the only one that rebuilds: of postgres.js's pool a reserved connection; PGlite has but one. */
+async function onOneConnection<T>(
+  db: Database,
+  work: (session: Session) => Promise<T>,
+): Promise<T> {
+  const pool: unknown = Reflect.get(db, "$client");
+  if (!isPool(pool)) return alone(db, work);
+  const reserved = await pool.reserve();
+  const session = drizzle(Object.assign(reserved, { options: pool.options }), { schema });
+  try {
+    const result = await alone(session, work);
+    reserved.release();
+    return result;
+  } catch (error) {
+    // The pool would hand out a lost connection again.
+    if (!isConnectionLoss(error)) reserved.release();
+    throw error;
+  }
+}
+
+async function alone<T>(session: Session, work: (session: Session) => Promise<T>): Promise<T> {
+  const locked = await session.execute(sql`select pg_try_advisory_lock(${LOCK}) as locked`);
+  if (rows<{ locked: boolean }>(locked)[0]?.locked !== true) {
+    throw new Error("another rebuild of the embedding indexes is running: wait for it");
+  }
+  const end = () =>
+    session.execute(
+      sql`select pg_advisory_unlock(${LOCK}), set_config('maintenance_work_mem', null, false),
+        set_config('client_connection_check_interval', null, false)`,
+    );
+  try {
+    // Else a build, and its lock, outlive a process that is interrupted. Not every platform can look.
+    await session
+      .execute(sql`select set_config('client_connection_check_interval', '1s', false)`)
+      .then(undefined, () => {});
+    const result = await work(session);
+    await end();
+    return result;
+  } catch (error) {
+    if (!isConnectionLoss(error)) await end();
+    throw error;
+  }
+}
+
+const isPool = (client: unknown): client is Sql =>
+  typeof client === "function" && "reserve" in client;
+
+/** What a rebuild leaves behind when it is cut off: the new index half made, or the old one under another name. */
+async function dropLeftovers(session: Session, { name }: EmbeddingIndex): Promise<void> {
+  for (const leftover of [`${name}_new`, `${name}_old`]) {
+    await session.execute(sql.raw(`drop index concurrently if exists public.${leftover}`));
+  }
+}
+
+async function rebuildOne(
+  session: Session,
+  index: EmbeddingIndex,
+  force: boolean,
+): Promise<EmbeddingIndexRebuild> {
+  const { rows: count, lists: listsBefore, problem } = await stateOf(session, index);
+  const facts = { index: index.name, rows: count, listsBefore, problem };
+  if (problem === undefined && !force) {
+    return { ...facts, lists: listsBefore ?? 0, action: "kept" };
+  }
+  const lists = fittedLists(count);
+  await build(session, index, lists);
+  await takePlace(session, index, count);
+  await dropLeftovers(session, index);
+  return { ...facts, lists, action: "rebuilt" };
+}
+
+async function build(
+  session: Session,
+  { name, column }: EmbeddingIndex,
+  lists: number,
+): Promise<void> {
+  await session.execute(sql`
+    select set_config('maintenance_work_mem', greatest(${learningMemory(lists)}::bigint,
+      pg_size_bytes(current_setting('maintenance_work_mem')) / 1024)::text || 'kB', false)`);
+  await session.execute(
+    sql.raw(
+      `create index concurrently ${name}_new on public.execution_embeddings using ivfflat (${column.name} vector_cosine_ops) with (lists = ${lists})`,
+    ),
+  );
+}
+
+/** Kilobytes that pgvector asks of maintenance_work_mem to learn the lists, and a tenth more. */
+function learningMemory(lists: number): number {
+  const samples = Math.max(10_000, 50 * lists);
+  const itemSize = 8 + 4 * DIMENSIONS;
+  const bytes = samples * (itemSize + 4 * lists + 8) + lists * (3 * itemSize + 4 * lists + 12);
+  return Math.ceil((1.1 * bytes) / 1024);
+}
+
+/** One statement: at no moment is there no valid index of that name. Renaming an index blocks no query. */
+async function takePlace(session: Session, { name }: EmbeddingIndex, count: number): Promise<void> {
+  await session.execute(
+    sql.raw(`DO $$ BEGIN
+      ALTER INDEX IF EXISTS public.${name} RENAME TO ${name}_old;
+      ALTER INDEX public.${name}_new RENAME TO ${name};
+      EXECUTE pg_catalog.format('COMMENT ON INDEX public.${name} IS %L',
+        'Built over ${count} rows, file ' || pg_catalog.pg_relation_filenode('public.${name}')::text || '.');
+    END $$`),
+  );
+}

@@ -1,0 +1,153 @@
+/** PostgreSQL's refusals as validators say them: which column, which rule, in words. */
+import { getTableColumns, getTableName } from "drizzle-orm";
+import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
+import { z } from "zod";
+import { type DatabaseError, databaseError } from "../client/errors.ts";
+import { columnRule, rowRule } from "../schema/table.ts";
+import { TABLES } from "../schema/all.ts";
+import { rowRuleInWords, ruleInWords } from "../schema/rules.ts";
+
+const tables = new Map(TABLES.map((table) => [getTableName(table), table]));
+
+/**
+ * The refusal of a row by PostgreSQL, as the `ZodError` that a validator would have thrown: its issue
+ * names the column as TypeScript does and the rule in words; `params` hold SQLSTATE, table and
+ * constraint. Whatever else it is given comes back untouched, a malformed value too: PostgreSQL does not
+ * say whose it was. Row-level security is recognized on servers that speak English.
+ */
+export function fromDatabaseError(error: unknown): unknown {
+  const refusal = databaseError(error);
+  const issue = refusal && explained(refusal);
+  if (!issue) return error;
+  const { code: sqlstate, table, constraint } = refusal;
+  return Object.assign(
+    new z.ZodError([
+      {
+        code: "custom",
+        input: undefined,
+        params: { sqlstate, table, constraint },
+        path: issue.path,
+        message: issue.message,
+      },
+    ]),
+    { cause: error },
+  );
+}
+
+interface Explanation {
+  path: string[];
+  message: string;
+}
+
+function explained(refusal: DatabaseError): Explanation | undefined {
+  if (refusal.code !== "42501") return ofTable(refusal);
+  return hiddenRow(
+    /row-level security policy(?: .+)? for table "(\w+)"/.exec(refusal.message)?.[1],
+  );
+}
+
+function ofTable(refusal: DatabaseError): Explanation | undefined {
+  const { code, table: tableName = "", column = "", constraint = "" } = refusal;
+  const table = tables.get(tableName);
+  if (!table) return undefined;
+  switch (code) {
+    case "23502":
+      return { path: [keyOf(table, column)], message: "missing, expected a value" };
+    case "23514":
+      return brokenRule(table, constraint);
+    case "23505":
+      return taken(table, constraint);
+    case "23P01":
+      return exclusive(constraint);
+    case "23503":
+      return danglingReference(table, refusal);
+    default:
+      return undefined;
+  }
+}
+
+function fieldsOf(table: PgTable): [key: string, column: AnyPgColumn][] {
+  return Object.entries<AnyPgColumn>(getTableColumns(table));
+}
+
+function keyOf(table: PgTable, name: string): string {
+  return fieldsOf(table).find(([, column]) => column.name === name)?.[0] ?? name;
+}
+
+function brokenRule(table: PgTable, constraint: string): Explanation | undefined {
+  const between = rowRule(constraint);
+  if (between) {
+    const keys = between.columns.map((name) => keyOf(table, name));
+    return { path: keys.slice(0, 1), message: rowRuleInWords(between, keys) };
+  }
+  const [key, column] =
+    fieldsOf(table).find(([, { name }]) => constraint === `${getTableName(table)}_${name}_check`) ??
+    [];
+  const rule = column && columnRule(column);
+  return key && rule ? { path: [key], message: `expected ${ruleInWords(rule)}` } : undefined;
+}
+
+function taken(table: PgTable, constraint: string): Explanation | undefined {
+  if (constraint === `${getTableName(table)}_pkey`) {
+    return { path: ["id"], message: "taken: a row with this id exists" };
+  }
+  const unique = getTableConfig(table).uniqueConstraints.find(
+    ({ name }) => name === constraint,
+  )?.columns;
+  // A unique column says so itself, several columns in a constraint of the table.
+  const single = fieldsOf(table).filter(([, column]) => column.uniqueName === constraint);
+  const keys = unique?.map(({ name }) => keyOf(table, name)) ?? single.map(([key]) => key);
+  if (keys.length === 0) return undefined;
+  const said = keys.length === 1 ? "taken" : `taken together with ${keys.slice(1).join(", ")}`;
+  return { path: keys.slice(0, 1), message: `${said}: must be unique` };
+}
+
+function exclusive(constraint: string): Explanation | undefined {
+  const key = { agent_prompts_one_active: "isActive", agent_prompts_one_baseline: "isBaseline" }[
+    constraint
+  ];
+  return key
+    ? { path: [key], message: "another prompt of this agent is: only one may be" }
+    : undefined;
+}
+
+function danglingReference(
+  table: PgTable,
+  { constraint, message }: DatabaseError,
+): Explanation | undefined {
+  const broken = getTableConfig(table).foreignKeys.find((key) => key.getName() === constraint);
+  if (!broken) return undefined;
+  const { columns, foreignTable } = broken.reference();
+  const keys = columns.map(({ name }) => keyOf(table, name));
+  if (message.startsWith("update or delete")) {
+    return {
+      path: ["id"],
+      message: `still referred to by ${getTableName(table)}: ${keys.join(", ")}`,
+    };
+  }
+  return message.startsWith("insert or update")
+    ? { path: keys, message: `no row of ${getTableName(foreignTable)} has this id` }
+    : { path: keys, message }; // a server that speaks another language
+}
+
+/** The error that tenants meet first: says what may be wrong, for the database does not. */
+function hiddenRow(tableName = ""): Explanation | undefined {
+  const table = tables.get(tableName);
+  if (!table) return undefined;
+  const references = getTableConfig(table).foreignKeys.flatMap((foreignKey) =>
+    foreignKey.reference().columns.map(({ name }) => keyOf(table, name)),
+  );
+  const own = "organizationId" in getTableColumns(table) ? ["organizationId"] : [];
+  const causes = [
+    ...own.map((key) => `${key} is not the caller's organization, or the caller has none`),
+    ...(references.length > 0
+      ? [
+          `${references.join(", ")}: the row referred to belongs to another organization or was not there before this statement`,
+        ]
+      : []),
+  ];
+  return {
+    path: [],
+    message: `row-level security refused a row of ${tableName}. Either ${causes.join("; or ")}`,
+  };
+}
