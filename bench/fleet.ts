@@ -1,7 +1,7 @@
 // A fleet of 100 organizations that has grown for a while: filled by SQL, the same every time.
 import { type SQLWrapper, sql } from "drizzle-orm";
 import * as queries from "../examples/queries.ts";
-import type { Database, Transaction } from "../src/client/connect.ts";
+import type { Database, Transaction } from "../src/client/sql.ts";
 
 const [ORGANIZATIONS, LOGS_A_DAY, VERSIONS] = [100, 10_000, 4];
 const [START, TODAY] = ["2025-01-01", "2026-11-01"];

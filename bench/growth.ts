@@ -3,12 +3,9 @@
 // `npm run -s bench:growth -- 10000 100000 1000000 5000000 | tee growth.jsonl | npx tsx bench/plot.ts > docs/performance.svg`
 import { sql } from "drizzle-orm";
 import * as queries from "../examples/queries.ts";
-import {
-  type Connection,
-  type Database,
-  type Transaction,
-  withOrganization,
-} from "../src/client/connect.ts";
+import type { Connection } from "../src/client/connect.ts";
+import type { Database, Transaction } from "../src/client/sql.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import { recordExecutions } from "../src/fleet/record/record.ts";
 import { rollUpMetrics } from "../src/fleet/rollup.ts";
 import { agentExecutionLogs } from "../src/schema/index.ts";

@@ -1,6 +1,6 @@
 // What validation costs: parsing 10,000 log rows against inserting the same rows as a tenant, in turns.
 // `npm run bench:parse`
-import { withOrganization } from "../src/client/connect.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import { agentExecutionLogs, agentRegistry } from "../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../src/testing.ts";
 import { insertAgentExecutionLogSchema } from "../src/zod.ts";

@@ -2,13 +2,8 @@
 // writing what came out; inside an open transaction, in turns. The roll-up takes its lock and writes every row.
 // Beside it, what a refresh of health takes. `npm run bench:rollup [LOGS]`.
 import { and, gte, lt, sql } from "drizzle-orm";
-import {
-  type Database,
-  type Transaction,
-  rows,
-  withOrganization,
-  withServiceRole,
-} from "../src/client/connect.ts";
+import { type Database, type Transaction, rows } from "../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { refreshHealth } from "../src/fleet/health.ts";
 import { rollUpMetrics } from "../src/fleet/rollup.ts";
 import {

@@ -7,7 +7,8 @@
 import { once } from "node:events";
 import { sql } from "drizzle-orm";
 import postgres from "postgres";
-import { type Database, type Transaction, rows, withOrganization } from "../src/client/connect.ts";
+import { type Database, type Transaction, rows } from "../src/client/sql.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import { rebuildEmbeddingIndexes } from "../src/operate/rebuild.ts";
 import { findSimilarExecutions } from "../src/fleet/search.ts";
 import { compare, startServer, time } from "./server.ts";

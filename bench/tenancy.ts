@@ -1,7 +1,8 @@
 // What row-level security costs: each documented query as a tenant against the same query as the owner
 // with an explicit filter, both inside an open transaction, in turns. `npm run bench:tenancy [LOGS]`.
 import { type SQL, sql } from "drizzle-orm";
-import { type Database, type Transaction, rows, withOrganization } from "../src/client/connect.ts";
+import { type Database, type Transaction, rows } from "../src/client/sql.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import { agentExecutionLogs } from "../src/schema/index.ts";
 import { newExecutionLog } from "../src/testing.ts";
 import { type Question, type Tenant, fillFleet, questions } from "./fleet.ts";

@@ -1,7 +1,7 @@
 /** Writes the reference of the tables from a live catalog: what is said there is so. */
 import { getTableName, is, sql } from "drizzle-orm";
 import { PgTable, getTableConfig } from "drizzle-orm/pg-core";
-import { type Database, rows } from "./client/connect.ts";
+import { type Database, rows } from "./client/sql.ts";
 import * as embeddings from "./schema/embeddings.ts";
 import * as evaluation from "./schema/evaluation.ts";
 import * as governance from "./schema/governance.ts";

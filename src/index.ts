@@ -9,7 +9,10 @@ export {
   healthThresholds,
   loadConfig,
 } from "./config.ts";
-export * from "./client/connect.ts";
+export { type Connection, connect, waitForServer } from "./client/connect.ts";
+export { type Schema, schema } from "./client/schema.ts";
+export { type Database, type Transaction, rows } from "./client/sql.ts";
+export * from "./client/tenancy.ts";
 export { type DemoResult, loadDemo } from "./demo/load.ts";
 export { DEMO_NOW, DEMO_ORGANIZATIONS } from "./demo/story.ts";
 export {

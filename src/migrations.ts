@@ -1,6 +1,16 @@
 // The files of drizzle/, so that migrate reads none and a bundle carries them. Never edited by hand:
 // npx vitest run --project unit tests/unit/migrations.test.ts -u
-import type { Migration } from "./operate/migrate/migrate.ts";
+
+/** One migration file, as drizzle-kit numbers, hashes and splits it. */
+export interface Migration {
+  /** File name without .sql: 0003_evaluation. */
+  readonly name: string;
+  /** When it was generated, Unix milliseconds: its place in the order and its key in the journal. */
+  readonly when: number;
+  /** SHA-256 of the file. */
+  readonly hash: string;
+  readonly statements: readonly string[];
+}
 
 /** The migration files in order, each with the SQL of its statements. */
 export const MIGRATIONS: readonly Migration[] = [

@@ -1,7 +1,7 @@
 import { getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { type AdoptOptions, type AdoptResult, adopt } from "../src/operate/adopt/adopt.ts";
-import { type Transaction, rows } from "../src/client/connect.ts";
+import { type Transaction, rows } from "../src/client/sql.ts";
 import { diff } from "../src/operate/drift/diff.ts";
 import { migrate, migrationStatus } from "../src/operate/migrate/migrate.ts";
 import { MIGRATIONS } from "../src/migrations.ts";

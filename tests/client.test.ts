@@ -2,13 +2,8 @@ import { eq, sql } from "drizzle-orm";
 import type { PgliteDatabase } from "drizzle-orm/pglite";
 import type { PostgresJsDatabase } from "drizzle-orm/postgres-js";
 import { expect, expectTypeOf, test } from "vitest";
-import {
-  type Database,
-  type Transaction,
-  rows,
-  withOrganization,
-  withServiceRole,
-} from "../src/client/connect.ts";
+import { type Database, type Transaction, rows } from "../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { databaseError } from "../src/client/errors.ts";
 import { agentRegistry } from "../src/schema/index.ts";
 import { newAgent } from "../src/testing.ts";

@@ -1,7 +1,7 @@
 import { getTableName, is } from "drizzle-orm";
 import { type AnyPgColumn, PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { expect, test } from "vitest";
-import { withServiceRole } from "../src/client/connect.ts";
+import { withServiceRole } from "../src/client/tenancy.ts";
 import { databaseError } from "../src/client/errors.ts";
 import * as schema from "../src/schema/index.ts";
 import { type ColumnRule, columnRule } from "../src/schema/table.ts";

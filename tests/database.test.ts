@@ -1,6 +1,7 @@
 import { and, eq, inArray, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { rows, withOrganization, withServiceRole } from "../src/client/connect.ts";
+import { rows } from "../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { databaseError } from "../src/client/errors.ts";
 import {
   agentExecutionLogs,

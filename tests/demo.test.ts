@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { getTableName } from "drizzle-orm";
 import { beforeAll, expect, test } from "vitest";
-import { rows, withOrganization } from "../src/client/connect.ts";
+import { rows } from "../src/client/sql.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import { fleetSummary, isolationProof, loadDemo } from "../src/demo/load.ts";
 import { DEMO_NOW, DEMO_ORGANIZATIONS } from "../src/demo/story.ts";
 import * as schema from "../src/schema/index.ts";

@@ -1,7 +1,7 @@
 import { sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { type CatalogObject, readCatalog } from "../src/operate/drift/catalog.ts";
-import { type Transaction, rows } from "../src/client/connect.ts";
+import { type Transaction, rows } from "../src/client/sql.ts";
 import { RepairError, applyRepairs, diff, repair } from "../src/operate/drift/diff.ts";
 import { EXPECTED } from "../src/operate/drift/expected.ts";
 import { lines, run, undone } from "./diff/damage.ts";

@@ -1,6 +1,6 @@
 import { TransactionRollbackError, getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { type Database, type Transaction, rows } from "../src/client/connect.ts";
+import { type Database, type Transaction, rows } from "../src/client/sql.ts";
 import { loadDemo } from "../src/demo/load.ts";
 import { type DoctorOptions, doctor } from "../src/operate/doctor/doctor.ts";
 import type { Diagnosis } from "../src/operate/doctor/check.ts";

@@ -4,7 +4,9 @@ import { vector } from "@electric-sql/pglite-pgvector";
 import { drizzle } from "drizzle-orm/pglite";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, inject } from "vitest";
-import { type Database, connect, schema } from "../src/client/connect.ts";
+import { connect } from "../src/client/connect.ts";
+import { schema } from "../src/client/schema.ts";
+import type { Database } from "../src/client/sql.ts";
 import { administer, databaseUrl } from "./setup/server.ts";
 
 /** Runs SQL with `$1` parameters and returns plain rows. Cast in SQL: drivers read types differently. */

@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm";
-import { type Transaction, rows } from "../src/client/connect.ts";
+import { type Transaction, rows } from "../src/client/sql.ts";
 
 /** Runs `work` and answers the plans of the statements it sent, as the transaction's role gets them. */
 export async function explained(

@@ -3,7 +3,7 @@ import { eq, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { healthThresholds } from "../src/config.ts";
-import { withOrganization, withServiceRole } from "../src/client/connect.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { type HealthOptions, refreshHealth } from "../src/fleet/health.ts";
 import {
   type NewAgent,

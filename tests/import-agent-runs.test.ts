@@ -16,7 +16,8 @@ import {
   successRate,
   toolUse,
 } from "../examples/import-agent-runs.ts";
-import { type Database, withOrganization } from "../src/client/connect.ts";
+import type { Database } from "../src/client/sql.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import { agentExecutionLogs, agentPrompts, agentRegistry } from "../src/schema/index.ts";
 import { engine, suite } from "./engine.ts";
 

@@ -1,13 +1,12 @@
 import { sql } from "drizzle-orm";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import {
-  type Migration,
   MigrationError,
   migrate,
   migrationStatus,
   pendingMigrations,
 } from "../src/operate/migrate/migrate.ts";
-import { MIGRATIONS } from "../src/migrations.ts";
+import { MIGRATIONS, type Migration } from "../src/migrations.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty } from "./engine.ts";
 

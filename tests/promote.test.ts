@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { and, eq } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { type Database, withOrganization, withServiceRole } from "../src/client/connect.ts";
+import type { Database } from "../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { promotePrompt } from "../src/fleet/prompts.ts";
 import { agentPrompts, agentRegistry } from "../src/schema/index.ts";
 import { newAgent, newPrompt } from "../src/testing.ts";

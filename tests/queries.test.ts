@@ -1,6 +1,7 @@
 import { beforeAll, expect, test } from "vitest";
 import * as queries from "../examples/queries.ts";
-import { type Database, type Transaction, withOrganization } from "../src/client/connect.ts";
+import type { Database, Transaction } from "../src/client/sql.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import { loadDemo } from "../src/demo/load.ts";
 import { DEMO_ORGANIZATIONS } from "../src/demo/story.ts";
 import { suite } from "./engine.ts";

@@ -4,12 +4,8 @@ import { asc, eq, inArray, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import {
-  type Transaction,
-  rows,
-  withOrganization,
-  withServiceRole,
-} from "../src/client/connect.ts";
+import { type Transaction, rows } from "../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { databaseError } from "../src/client/errors.ts";
 import {
   type NewExecution,

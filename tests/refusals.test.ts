@@ -1,7 +1,8 @@
 import { eq, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { type Transaction, withOrganization, withServiceRole } from "../src/client/connect.ts";
+import type { Transaction } from "../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { fromDatabaseError } from "../src/validation/refusals.ts";
 import {
   abTests,

@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
-import { type Transaction, withOrganization, withServiceRole } from "../src/client/connect.ts";
+import type { Transaction } from "../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { loadDemo } from "../src/demo/load.ts";
 import { databaseError } from "../src/client/errors.ts";
 import {

@@ -3,7 +3,7 @@ import type { AnyPgColumn, PgTable } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { z } from "zod";
-import type { Transaction } from "../src/client/connect.ts";
+import type { Transaction } from "../src/client/sql.ts";
 import { loadDemo } from "../src/demo/load.ts";
 import { databaseError } from "../src/client/errors.ts";
 import { columnRule } from "../src/schema/table.ts";

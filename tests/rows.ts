@@ -1,6 +1,6 @@
 import { getTableName } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
-import type { Transaction } from "../src/client/connect.ts";
+import type { Transaction } from "../src/client/sql.ts";
 import * as tables from "../src/schema/index.ts";
 import * as row from "../src/testing.ts";
 

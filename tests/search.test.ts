@@ -2,12 +2,8 @@ import { randomUUID } from "node:crypto";
 import { sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import {
-  type Database,
-  type Transaction,
-  withOrganization,
-  withServiceRole,
-} from "../src/client/connect.ts";
+import type { Database, Transaction } from "../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { rebuildEmbeddingIndexes } from "../src/operate/rebuild.ts";
 import {
   type AgentExecutionLog,

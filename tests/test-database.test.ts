@@ -1,5 +1,5 @@
 import { describe, expect, inject, test } from "vitest";
-import { withOrganization } from "../src/client/connect.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import { migrate } from "../src/operate/migrate/migrate.ts";
 import { agentRegistry } from "../src/schema/index.ts";
 import { newAgent, openTestDatabase } from "../src/testing.ts";

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { eq } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { type Delivery, everyMinute, everyNight, recordDeliveries } from "../examples/worker.ts";
-import { withOrganization } from "../src/client/connect.ts";
+import { withOrganization } from "../src/client/tenancy.ts";
 import {
   agentExecutionLogs,
   agentHealthRealtime,

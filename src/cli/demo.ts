@@ -1,5 +1,6 @@
 import { sql } from "drizzle-orm";
-import { type Database, connect, rows } from "../client/connect.ts";
+import { connect } from "../client/connect.ts";
+import { type Database, rows } from "../client/sql.ts";
 import {
   type AgentSummary,
   fleetSummary,

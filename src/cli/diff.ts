@@ -1,4 +1,4 @@
-import type { Database } from "../client/connect.ts";
+import type { Database } from "../client/sql.ts";
 import { diff, repair } from "../operate/drift/diff.ts";
 import type { Finding } from "../operate/drift/findings.ts";
 import { pendingMigrations } from "../operate/migrate/migrate.ts";

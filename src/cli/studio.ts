@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
-import { connect, schema } from "../client/connect.ts";
+import { connect } from "../client/connect.ts";
+import { schema } from "../client/schema.ts";
 import { openEmbedded } from "../embedded.ts";
 import { type TargetOptions, portNumber, targetCommand, targetUrl } from "./command.ts";
 import { print, progress } from "./print.ts";

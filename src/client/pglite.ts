@@ -1,5 +1,6 @@
 import type { PGlite, PGliteOptions } from "@electric-sql/pglite";
-import { type Database, schema } from "./connect.ts";
+import { schema } from "./schema.ts";
+import type { Database } from "./sql.ts";
 
 /**
  * Starts PGlite with pgvector: in a directory, from a dump, or empty and in memory.

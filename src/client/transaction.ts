@@ -9,8 +9,6 @@ import {
 } from "drizzle-orm/pg-core";
 import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
 
-import { type Transaction, rows } from "./connect.ts";
-
 /** What has become of a transaction. */
 interface Life {
   /** Its work has settled, or its connection was lost. */
@@ -86,23 +84,6 @@ async function unlessLost(life: Life): Promise<void> {
   if (life.lost && life.end === "unseen") await new Promise(() => {});
 }
 
-/**
- * Finds functions, operators and types of the server alone while `work` runs: whoever may create in public
- * could plant there ones that fit better, and they would run as this login. Ours are named with their schema.
- */
-export async function withServersNames<T>(tx: Transaction, work: () => Promise<T>): Promise<T> {
-  const [before] = rows<{ path: string }>(
-    await tx.execute(sql`select pg_catalog.current_setting('search_path') as path`),
-  );
-  const setPath = (path: string) =>
-    tx.execute(sql`select pg_catalog.set_config('search_path', ${path}, true)`);
-  await setPath("pg_catalog, pg_temp");
-  const result = await work();
-  // The transaction may be the caller's. Where `work` fails, the path goes with what it did.
-  await setPath(before?.path ?? "");
-  return result;
-}
-
 /** Has a transaction, and those nested in it, refuse statements once it is over. */
 function confine<
   HKT extends PgQueryResultHKT,
@@ -133,7 +114,7 @@ function confine<
 }
 
 /** Nested transactions of pg share the session of the outer one; postgres.js gives each its own. */
-function confineSession(session: PgSession, life: Life): void {
+function confineSession(session: Pick<PgSession, "prepareQuery">, life: Life): void {
   lives.set(session, life);
   const prepareQuery = session.prepareQuery.bind(session);
   session.prepareQuery = <Q extends PreparedQueryConfig>(

@@ -2,13 +2,8 @@
  * Loads the demo fleet and looks at it. The story is in `demo/story.ts`; `demo/rows.ts` makes the rows.
  */
 import { type SQL, getTableName, inArray, sql } from "drizzle-orm";
-import {
-  type Database,
-  type Transaction,
-  rows,
-  withOrganization,
-  withServiceRole,
-} from "../client/connect.ts";
+import { type Database, type Transaction, rows } from "../client/sql.ts";
+import { withOrganization, withServiceRole } from "../client/tenancy.ts";
 import { insertFleet, known, rowOf } from "./rows.ts";
 import { DEMO_ORGANIZATIONS, FLEET } from "./story.ts";
 import { agentRegistry } from "../schema/index.ts";

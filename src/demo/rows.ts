@@ -1,6 +1,6 @@
 /** The rows of the demo fleet, made from its story: the same, ids included, on every machine and every day. */
 import { createHash } from "node:crypto";
-import type { Transaction } from "../client/connect.ts";
+import type { Transaction } from "../client/sql.ts";
 import * as schema from "../schema/index.ts";
 import { EXECUTION_STATUSES, type ExecutionStatus, type ProposalStatus } from "../values.ts";
 import {

@@ -1,6 +1,6 @@
 import { type TablesRelationalConfig, sql } from "drizzle-orm";
 import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
-import { rows } from "../client/connect.ts";
+import { rows } from "../client/sql.ts";
 import { agentPrompts, agentRegistry } from "../schema/index.ts";
 
 /** What a promotion changed. */

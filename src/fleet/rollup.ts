@@ -1,7 +1,7 @@
 import { type SQL, type TablesRelationalConfig, sql } from "drizzle-orm";
 import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
 import { z } from "zod";
-import { rows } from "../client/connect.ts";
+import { rows } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
 import { columnList } from "./upsert.ts";
 

@@ -9,7 +9,8 @@ import {
   sql,
 } from "drizzle-orm";
 import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
-import { rows } from "../client/connect.ts";
+import { withSettings } from "../client/settings.ts";
+import { rows } from "../client/sql.ts";
 import { DIMENSIONS, EMBEDDING_INDEXES, ENOUGH_ROWS, indexFacts } from "../operate/rebuild.ts";
 import {
   type AgentExecutionLog,
@@ -191,26 +192,6 @@ const indexOnly = (probes: number) => ({
   enable_sort: "off",
   jit: "off",
 });
-
-/** Runs `work` with settings of this transaction that are put back afterwards. After an error PostgreSQL puts them back itself. */
-async function withSettings<T>(
-  tx: Executor,
-  settings: Readonly<Record<string, string | number>>,
-  work: () => Promise<T>,
-): Promise<T> {
-  const former = await tx.execute(sql`
-    select name, former, set_config(name, value, true) from (
-      select key as name, value, current_setting(key, true) as former
-      from json_each_text(${JSON.stringify(settings)}::json) offset 0) as wanted`);
-  const result = await work();
-  const before = rows<{ name: string; former: string | null }>(former).map((setting) => [
-    setting.name,
-    setting.former,
-  ]);
-  await tx.execute(sql`
-    select set_config(key, value, true) from json_each_text(${JSON.stringify(Object.fromEntries(before))}::json)`);
-  return result;
-}
 
 /** A tenant without an organization sees no rows; whoever sees all rows has forgotten to say whose. */
 async function demandOrganization(tx: Executor): Promise<void> {

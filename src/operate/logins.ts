@@ -1,6 +1,6 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { sql } from "drizzle-orm";
-import { type Database, rows } from "../client/connect.ts";
+import { type Database, rows } from "../client/sql.ts";
 
 /** The roles that people and backends act as, and that policies name. */
 export const OUR_ROLES = ["anon", "authenticated", "service_role"] as const;

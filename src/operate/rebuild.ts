@@ -2,7 +2,8 @@ import { type SQL, is, sql } from "drizzle-orm";
 import { PgTransaction } from "drizzle-orm/pg-core";
 import { drizzle } from "drizzle-orm/postgres-js";
 import type { Sql } from "postgres";
-import { type Database, rows, schema } from "../client/connect.ts";
+import { schema } from "../client/schema.ts";
+import { type Database, rows } from "../client/sql.ts";
 import { executionEmbeddings } from "../schema/index.ts";
 import { isConnectionLoss } from "../client/transaction.ts";
 

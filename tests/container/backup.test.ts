@@ -1,6 +1,6 @@
 import type { StartedTestContainer } from "testcontainers";
 import { afterAll, beforeAll, describe, expect, inject, test } from "vitest";
-import { withOrganization } from "../../src/client/connect.ts";
+import { withOrganization } from "../../src/client/tenancy.ts";
 import { loadDemo } from "../../src/demo/load.ts";
 import { DEMO_ORGANIZATIONS } from "../../src/demo/story.ts";
 import { diff, repair } from "../../src/operate/drift/diff.ts";

@@ -1,7 +1,8 @@
 import { sql } from "drizzle-orm";
 import { beforeAll, expect, test } from "vitest";
 import { type Question, type Tenant, fillFleet, questions } from "../../bench/fleet.ts";
-import { rows, withOrganization } from "../../src/client/connect.ts";
+import { rows } from "../../src/client/sql.ts";
+import { withOrganization } from "../../src/client/tenancy.ts";
 import { suite } from "../engine.ts";
 
 const LOGS = process.env["PLANS"] === "full" ? 1_000_000 : 100_000;

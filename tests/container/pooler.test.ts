@@ -7,13 +7,10 @@ import { eq, sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from "vitest";
-import {
-  type Database,
-  connect,
-  rows,
-  schema,
-  withOrganization,
-} from "../../src/client/connect.ts";
+import { connect } from "../../src/client/connect.ts";
+import { schema } from "../../src/client/schema.ts";
+import { type Database, rows } from "../../src/client/sql.ts";
+import { withOrganization } from "../../src/client/tenancy.ts";
 import { agentExecutionLogs, agentRegistry } from "../../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../../src/testing.ts";
 import { type Query, type TestDatabase, openMigrated } from "../engine.ts";

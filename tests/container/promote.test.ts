@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { and, eq } from "drizzle-orm";
 import { expect, test, vi } from "vitest";
-import { type Database, type Transaction, withOrganization } from "../../src/client/connect.ts";
+import type { Database, Transaction } from "../../src/client/sql.ts";
+import { withOrganization } from "../../src/client/tenancy.ts";
 import { databaseError } from "../../src/client/errors.ts";
 import { promotePrompt } from "../../src/fleet/prompts.ts";
 import { agentPrompts, agentRegistry } from "../../src/schema/index.ts";

@@ -1,12 +1,8 @@
 import { sql } from "drizzle-orm";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
-import {
-  type Connection,
-  connect,
-  rows,
-  withOrganization,
-  withServiceRole,
-} from "../../src/client/connect.ts";
+import { type Connection, connect } from "../../src/client/connect.ts";
+import { rows } from "../../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
 import { databaseError } from "../../src/client/errors.ts";
 import { LOGINS, createLogins, loginStatements } from "../../src/operate/logins.ts";
 import { agentRegistry } from "../../src/schema/index.ts";

@@ -1,12 +1,8 @@
 import { sql } from "drizzle-orm";
 import { describe, expect, inject, test } from "vitest";
-import {
-  type Connection,
-  type Transaction,
-  connect,
-  withOrganization,
-  withServiceRole,
-} from "../../src/client/connect.ts";
+import { type Connection, connect } from "../../src/client/connect.ts";
+import type { Transaction } from "../../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
 import { refreshHealth } from "../../src/fleet/health.ts";
 import { rollUpMetrics } from "../../src/fleet/rollup.ts";
 import {

@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { type Transaction, rows } from "../../src/client/connect.ts";
+import { type Transaction, rows } from "../../src/client/sql.ts";
 
 /** An object of a migrated database, as the catalog has it. */
 export interface Part {

@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm";
-import { type Transaction, rows } from "../../src/client/connect.ts";
+import { type Transaction, rows } from "../../src/client/sql.ts";
 import { diff } from "../../src/operate/drift/diff.ts";
 import { catalog } from "../catalog.ts";
 import type { TestDatabase } from "../engine.ts";

@@ -2,7 +2,7 @@ import { eq, getTableName, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
 import { z } from "zod";
-import type { Transaction } from "../../src/client/connect.ts";
+import type { Transaction } from "../../src/client/sql.ts";
 import { databaseError, explain } from "../../src/client/errors.ts";
 import { columnRule } from "../../src/schema/table.ts";
 import {

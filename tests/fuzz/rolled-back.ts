@@ -1,4 +1,4 @@
-import type { Database, Transaction } from "../../src/client/connect.ts";
+import type { Database, Transaction } from "../../src/client/sql.ts";
 
 /** The result of `work`, which leaves nothing in the database. */
 export async function rolledBack<T>(db: Database, work: (tx: Transaction) => Promise<T>) {

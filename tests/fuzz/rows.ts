@@ -1,7 +1,7 @@
 import { getTableColumns, getTableName, is } from "drizzle-orm";
 import { type AnyPgColumn, PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
-import type { Database } from "../../src/client/connect.ts";
+import type { Database } from "../../src/client/sql.ts";
 import * as schema from "../../src/schema/index.ts";
 import { type RowRule, rowRule } from "../../src/schema/table.ts";
 import { ANYTHING, type Kind, kindOf } from "./kinds.ts";

@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { type Transaction, rows } from "../../src/client/connect.ts";
+import { type Transaction, rows } from "../../src/client/sql.ts";
 import type { TestDatabase } from "../engine.ts";
 import { type Fixture, fill } from "./fixture.ts";
 import { type Table, survey } from "./survey.ts";

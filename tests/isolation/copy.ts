@@ -1,6 +1,6 @@
 import { Readable } from "node:stream";
 import { sql } from "drizzle-orm";
-import { rows } from "../../src/client/connect.ts";
+import { rows } from "../../src/client/sql.ts";
 import { databaseError } from "../../src/client/errors.ts";
 import { acting, guarantee, tenant } from "./attack.ts";
 

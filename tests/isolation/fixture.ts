@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type SQL, getTableName, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
-import { type Transaction, rows } from "../../src/client/connect.ts";
+import { type Transaction, rows } from "../../src/client/sql.ts";
 import { oneOfEach } from "../rows.ts";
 
 /** A row as PostgreSQL spells it in JSON. */

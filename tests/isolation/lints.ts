@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { rows } from "../../src/client/connect.ts";
+import { rows } from "../../src/client/sql.ts";
 import { type Guarantee, guarantee } from "./attack.ts";
 
 /** A guarantee that the catalog alone can answer: the query names what violates it. */

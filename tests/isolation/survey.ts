@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { type Transaction, rows } from "../../src/client/connect.ts";
+import { type Transaction, rows } from "../../src/client/sql.ts";
 
 /** A table of this package as the catalog describes it. */
 export interface Table {

@@ -5,7 +5,7 @@ import { PGlite } from "@electric-sql/pglite";
 import { vector } from "@electric-sql/pglite-pgvector";
 import { drizzle } from "drizzle-orm/pglite";
 import type { TestProject } from "vitest/node";
-import { schema } from "../../src/client/connect.ts";
+import { schema } from "../../src/client/schema.ts";
 import { migrate } from "../../src/operate/migrate/migrate.ts";
 
 /** Migrates one embedded database and keeps its files as the snapshot that each test file loads. */

@@ -16,7 +16,7 @@ import {
   bitOf,
 } from "./batch.ts";
 import { type Cell, copyIn, copyType } from "./binary-copy.ts";
-import { rows } from "../../client/connect.ts";
+import { rows } from "../../client/sql.ts";
 import { databaseError } from "../../client/errors.ts";
 import { takingTurns } from "../../client/queue.ts";
 

@@ -1,6 +1,6 @@
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
-import { type Database, type Transaction, rows } from "../../client/connect.ts";
+import { type Database, type Transaction, rows } from "../../client/sql.ts";
 import { applyRepairs, diff } from "../drift/diff.ts";
 import { explain } from "../../client/errors.ts";
 import type { Finding } from "../drift/findings.ts";
@@ -10,7 +10,8 @@ import { MigrationError } from "../migrate/migrate.ts";
 import { MIGRATIONS } from "../../migrations.ts";
 import { type LiveTypes, type Offence, findOffences, liveTypes } from "./violations.ts";
 import { TABLES, TABLE_NAMES, columnsOf } from "../../schema/all.ts";
-import { confinedTransaction, withServersNames } from "../../client/transaction.ts";
+import { withServersNames } from "../../client/settings.ts";
+import { confinedTransaction } from "../../client/transaction.ts";
 
 /** How to take a database over. */
 export interface AdoptOptions {

@@ -1,7 +1,7 @@
 /** Rows that the rules of this schema would refuse, found before the rules are put upon them. */
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import { type AnyPgColumn, PgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
-import { type Transaction, rows } from "../../client/connect.ts";
+import { type Transaction, rows } from "../../client/sql.ts";
 import { agentPrompts } from "../../schema/index.ts";
 import { type ColumnRule, columnRule, rowRule } from "../../schema/table.ts";
 import { TABLES, TABLE_NAMES, columnsOf } from "../../schema/all.ts";

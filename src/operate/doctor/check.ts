@@ -1,6 +1,6 @@
 /** What a check is, and what checks share. */
 import { type SQL, sql } from "drizzle-orm";
-import { type Database, rows } from "../../client/connect.ts";
+import { type Database, rows } from "../../client/sql.ts";
 import { TABLE_NAMES } from "../../schema/all.ts";
 
 /** One finding of `doctor`. */

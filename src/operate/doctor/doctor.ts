@@ -1,6 +1,6 @@
 /** Says what is healthy about a database and what is not. The checks are in `doctor/`. */
 import { sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "../../client/connect.ts";
+import { type Database, type Transaction, rows } from "../../client/sql.ts";
 import {
   type Check,
   type Diagnosis,
@@ -16,7 +16,8 @@ import { bloat, differences, embeddings, indexes, references, statistics } from 
 import { autovacuum, sessions, wraparound } from "./upkeep.ts";
 import { databaseError } from "../../client/errors.ts";
 import { TABLES } from "../../schema/all.ts";
-import { confinedTransaction, withServersNames } from "../../client/transaction.ts";
+import { withServersNames } from "../../client/settings.ts";
+import { confinedTransaction } from "../../client/transaction.ts";
 
 /** How thoroughly to look. */
 export interface DoctorOptions {

@@ -1,6 +1,6 @@
 /** Checks of the rows themselves; the deep ones read whole tables. */
 import { type SQL, getTableName, sql } from "drizzle-orm";
-import { rows } from "../../client/connect.ts";
+import { rows } from "../../client/sql.ts";
 import { hasAll, liveTypes, tiesOf } from "../adopt/violations.ts";
 import { TABLES } from "../../schema/all.ts";
 import { type Check, checkOf, count, error, info, ours, warning } from "./check.ts";

@@ -3,7 +3,7 @@ import { sql } from "drizzle-orm";
 import { type Kind, kindOf } from "../drift/catalog.ts";
 import { diff } from "../drift/diff.ts";
 import { EMBEDDING_INDEXES, ENOUGH_ROWS, embeddingIndexStates, fittedLists } from "../rebuild.ts";
-import type { Database } from "../../client/connect.ts";
+import type { Database } from "../../client/sql.ts";
 import type { Finding } from "../drift/findings.ts";
 import { UnreadableJournalError } from "../migrate/journal.ts";
 import { type MigrationRecord, migrationStatus } from "../migrate/migrate.ts";

@@ -1,5 +1,6 @@
 import { sql } from "drizzle-orm";
-import { type Database, rows } from "../../client/connect.ts";
+import { withSettings } from "../../client/settings.ts";
+import { type Database, rows } from "../../client/sql.ts";
 import { OUR_ROLES } from "../logins.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
 
@@ -58,25 +59,16 @@ export interface Catalog {
  */
 export async function readCatalog(db: Database, tables: readonly string[]): Promise<Catalog> {
   return confinedTransaction(db, async (tx) => {
-    const [before] = rows<{ path: string; quoting: string }>(
-      await tx.execute(sql`
-        select pg_catalog.current_setting('search_path') as path, pg_catalog.current_setting('quote_all_identifiers') as quoting`),
-    );
-    const set = (path: string, quoting: string) =>
-      tx.execute(
-        sql`select pg_catalog.set_config('search_path', ${path}, true), pg_catalog.set_config('quote_all_identifiers', ${quoting}, true)`,
-      );
     // PostgreSQL leaves out the schemas that the search_path finds.
-    await set("", "off");
-    const [home] = rows<{ schema: string }>(
-      await tx.execute(sql`
+    return withSettings(tx, { search_path: "", quote_all_identifiers: "off" }, async () => {
+      const [home] = rows<{ schema: string }>(
+        await tx.execute(sql`
         select coalesce((select extnamespace from pg_extension where extname = 'vector'),
           to_regnamespace('extensions'), to_regnamespace('public'))::regnamespace::text as schema`),
-    );
-    const found = rows<Pick<LiveObject, keyof LiveObject>>(await tx.execute(objectsOf(tables)));
-    // The transaction may be the caller's.
-    await set(before?.path ?? "", before?.quoting ?? "off");
-    return { objects: inOrder(found), vectorSchema: home?.schema ?? "public" };
+      );
+      const found = rows<Pick<LiveObject, keyof LiveObject>>(await tx.execute(objectsOf(tables)));
+      return { objects: inOrder(found), vectorSchema: home?.schema ?? "public" };
+    });
   });
 }
 

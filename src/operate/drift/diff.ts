@@ -1,6 +1,6 @@
 import { sql } from "drizzle-orm";
 import { type CatalogObject, KINDS, type LiveObject, kindOf, readCatalog } from "./catalog.ts";
-import type { Database, Transaction } from "../../client/connect.ts";
+import type { Database, Transaction } from "../../client/sql.ts";
 import { databaseError, explainRefusal } from "../../client/errors.ts";
 import { EXPECTED } from "./expected.ts";
 import {
@@ -12,7 +12,8 @@ import {
 } from "./findings.ts";
 import { lockMigrators } from "../migrate/lock.ts";
 import { MigrationError, pendingMigrations } from "../migrate/migrate.ts";
-import { confinedTransaction, withServersNames } from "../../client/transaction.ts";
+import { withServersNames } from "../../client/settings.ts";
+import { confinedTransaction } from "../../client/transaction.ts";
 
 /**
  * What of a database is not as this package's migrations make it, each with the statements that bring it

@@ -2,8 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CREATE_JOURNAL, JOURNAL_NAME, recordStatement } from "./journal.ts";
 import { LOCK_KEY } from "./lock.ts";
-import type { Migration } from "./migrate.ts";
-import { MIGRATIONS } from "../../migrations.ts";
+import { MIGRATIONS, type Migration } from "../../migrations.ts";
 
 /**
  * The whole installation as one script, for psql or an SQL editor. It is a single statement, so it is all

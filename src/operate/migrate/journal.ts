@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "../../client/connect.ts";
+import { type Database, type Transaction, rows } from "../../client/sql.ts";
 import { JOURNAL } from "../../drizzle-kit.ts";
 
 /** The journal as SQL names it. */

@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "../../client/connect.ts";
+import { type Database, type Transaction, rows } from "../../client/sql.ts";
 import { databaseError } from "../../client/errors.ts";
 import { TABLE_NAMES } from "../../schema/all.ts";
 

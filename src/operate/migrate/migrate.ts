@@ -1,22 +1,12 @@
 import { sql } from "drizzle-orm";
-import { type Database, type Transaction, waitForServer } from "../../client/connect.ts";
+import { waitForServer } from "../../client/connect.ts";
+import type { Database, Transaction } from "../../client/sql.ts";
 import { JOURNAL } from "../../drizzle-kit.ts";
 import { databaseError, explain } from "../../client/errors.ts";
 import { CREATE_JOURNAL, type JournalRow, readJournal, recordStatement } from "./journal.ts";
 import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
-import { MIGRATIONS } from "../../migrations.ts";
+import { MIGRATIONS, type Migration } from "../../migrations.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
-
-/** One migration file, as drizzle-kit numbers, hashes and splits it. */
-export interface Migration {
-  /** File name without `.sql`: `0003_evaluation`. */
-  readonly name: string;
-  /** When it was generated, Unix milliseconds: its place in the order and its key in the journal. */
-  readonly when: number;
-  /** SHA-256 of the file. */
-  readonly hash: string;
-  readonly statements: readonly string[];
-}
 
 /** How to migrate, and what to tell meanwhile. */
 export interface MigrateOptions {

@@ -1,0 +1,147 @@
+import { type TablesRelationalConfig, is, sql } from "drizzle-orm";
+import { type PgDatabase, type PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { databaseError } from "./errors.ts";
+import { rows } from "./sql.ts";
+import { confinedTransaction } from "./transaction.ts";
+
+/** Verified claims of a caller, as in a JSON Web Token. The organization is a top-level `organization_id` or one in `app_metadata`. */
+export type Claims = Readonly<Record<string, unknown>>;
+
+/** How to act as an organization. */
+export interface TenantOptions {
+  /** The database role to act as. Default `authenticated`; `anon` may not read or write any table. */
+  readonly role?: "authenticated" | "anon";
+  /** Refuse every write in this transaction. Default false. */
+  readonly readOnly?: boolean;
+}
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+
+/**
+ * Runs `work` in one transaction as one organization: row-level security shows and accepts that
+ * organization's rows alone, and rows inserted without an organization are given it. Claims and role
+ * are bound, set for this transaction only, and set before `work` starts, so a pooled connection
+ * carries nothing over, transaction poolers included.
+ *
+ * A reference is checked against rows that an earlier statement wrote: insert parents first, children in
+ * the next statement.
+ *
+ * Not promised: protection from SQL that the same login runs outside of this function. Inside a
+ * transaction of the same database it waits for a connection, on the embedded engine for ever.
+ *
+ * @param organization the organization's uuid, or the caller's verified claims; claims without an
+ * organization, or with one that is no uuid, see no rows
+ * @throws {TypeError} before any SQL: not a uuid, or given a transaction (the switch would outlive the
+ * inner block)
+ * @throws {Error} when the login may not act as the role, or row-level security would not apply
+ */
+export async function withOrganization<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+  T,
+>(
+  db: PgDatabase<HKT, S, R>,
+  organization: string | Claims,
+  work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
+  options: TenantOptions = {},
+): Promise<T> {
+  const { role = "authenticated", readOnly = false } = options;
+  if (typeof organization === "string" && !UUID.test(organization)) {
+    throw new TypeError("withOrganization: the organization must be a uuid");
+  }
+  if (role !== "authenticated" && role !== "anon") {
+    throw new TypeError("withOrganization: the role must be authenticated or anon");
+  }
+  if (typeof organization !== "string" && !isPlainObject(organization)) {
+    throw new TypeError("withOrganization: expected an organization's uuid or an object of claims");
+  }
+  const claims =
+    typeof organization === "string" ? { organization_id: organization, role } : organization;
+  return actAs(db, { role, claims: JSON.stringify(claims), readOnly }, async (tx, secured) => {
+    if (secured) return work(tx);
+    throw new Error(
+      `row-level security does not apply to ${role}: the role owns the tables, is a superuser or has BYPASSRLS; take that from it`,
+    );
+  });
+}
+
+function isPlainObject(value: unknown): boolean {
+  return (
+    typeof value === "object" &&
+    value !== null &&
+    [Object.prototype, null].includes(Object.getPrototypeOf(value)) &&
+    !("toJSON" in value)
+  );
+}
+
+/**
+ * Runs `work` in one transaction as the backend: every organization's rows, past and for all. A row
+ * inserted without an organization is a row of the platform, invisible to every tenant.
+ *
+ * @throws {TypeError} when called inside another transaction
+ * @throws {Error} when the login may not act as service_role
+ */
+export async function withServiceRole<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+  T,
+>(db: PgDatabase<HKT, S, R>, work: (tx: PgTransaction<HKT, S, R>) => Promise<T>): Promise<T> {
+  return actAs(db, { role: "service_role", claims: "", readOnly: false }, work);
+}
+
+interface Actor {
+  readonly role: "authenticated" | "anon" | "service_role";
+  readonly claims: string;
+  readonly readOnly: boolean;
+}
+
+async function actAs<
+  HKT extends PgQueryResultHKT,
+  S extends Record<string, unknown>,
+  R extends TablesRelationalConfig,
+  T,
+>(
+  db: PgDatabase<HKT, S, R>,
+  { role, claims, readOnly }: Actor,
+  work: (tx: PgTransaction<HKT, S, R>, secured: boolean) => Promise<T>,
+): Promise<T> {
+  if (is(db, PgTransaction)) {
+    throw new TypeError(
+      "withOrganization and withServiceRole open a transaction of their own: give them the database, not a transaction",
+    );
+  }
+  return confinedTransaction(db, async (tx) => {
+    // One statement, and awaited: Drizzle's queries are lazy, and one of `work` could overtake it.
+    const switched = await tx
+      .execute(
+        sql`select set_config('request.jwt.claims', ${claims}, true), set_config('role', ${role}, true),
+          ${readOnly ? sql`set_config('transaction_read_only', 'on', true),` : undefined}
+          row_security_active('public.agent_registry') as secured`,
+      )
+      .catch((error: unknown) => {
+        throw switchRefused(role, error);
+      });
+    return work(tx, rows<{ secured: boolean }>(switched)[0]?.secured === true);
+  });
+}
+
+function switchRefused(role: string, error: unknown): unknown {
+  switch (databaseError(error)?.code ?? "") {
+    case "42501":
+      return databaseError(error)?.message.includes("set role")
+        ? new Error(
+            `this login may not act as ${role}: as the administrator, run GRANT ${role} TO the login`,
+            { cause: error },
+          )
+        : error;
+    case "22023":
+    case "42P01":
+      return new Error("this database has not been migrated: run meta-agent-db migrate", {
+        cause: error,
+      });
+    default:
+      return error;
+  }
+}
