@@ -1,7 +1,7 @@
 // Draws what bench/growth.ts measured: JSON lines in, SVG out, both axes logarithmic. The colours are of
 // middle lightness, to be read on white and on black.
 import { readFileSync } from "node:fs";
-import { z } from "zod";
+import * as z from "zod";
 
 const point = z.object({ cost: z.string(), logs: z.number(), ms: z.number() });
 

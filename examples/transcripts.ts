@@ -5,7 +5,7 @@
 import { open } from "node:fs/promises";
 import { pipeline } from "node:stream";
 import { createGunzip } from "node:zlib";
-import { z } from "zod";
+import * as z from "zod";
 import type { JsonValue, NewAgentExecutionLog } from "../src/index.ts";
 
 /** PostgreSQL stores neither NUL nor half a surrogate pair. */

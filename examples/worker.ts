@@ -1,6 +1,6 @@
 // A worker: records executions from a queue, keeps the agents' health fresh, rolls up finished days. It logs
 // in as meta_agent_backend and acts for all organizations: a log is its agent's organization's.
-import { z } from "zod";
+import * as z from "zod";
 import {
   type Database,
   type NewExecution,

@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { parse } from "dotenv";
-import { z } from "zod";
+import * as z from "zod";
 
 // A kind of setting is what it accepts and one sentence that says so. It takes both the text of
 // a variable and the typed value of a caller; its message never contains the value.

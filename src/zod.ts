@@ -8,7 +8,7 @@
 import { type InferInsertModel, type InferSelectModel, getTableColumns } from "drizzle-orm";
 import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { createInsertSchema, createSelectSchema, createUpdateSchema } from "drizzle-zod";
-import { z } from "zod";
+import * as z from "zod";
 import * as tables from "./schema/index.ts";
 import { anyJson, isStorable } from "./schema/json.ts";
 import { type ColumnRule, INT4_MAX, type RowRule, columnRule, rowRule } from "./schema/table.ts";

@@ -1,7 +1,7 @@
 import { getTableName, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import { beforeAll, describe, expect, test } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import * as schema from "../src/schema/index.ts";
 import { validators } from "../src/zod.ts";
 import { suite } from "./engine.ts";

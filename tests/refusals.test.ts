@@ -1,6 +1,6 @@
 import { eq, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import type { Transaction } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { fromDatabaseError } from "../src/validation/refusals.ts";

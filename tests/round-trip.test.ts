@@ -2,7 +2,7 @@ import { eq, getTableColumns, getTableName, sql } from "drizzle-orm";
 import type { AnyPgColumn, PgTable } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import type { Transaction } from "../src/client/sql.ts";
 import { loadDemo } from "../src/demo/load.ts";
 import { databaseError } from "../src/client/errors.ts";

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
 import { Command } from "commander";
-import { z } from "zod";
+import * as z from "zod";
 import { databaseError, explain } from "../client/errors.ts";
 import { LockedError } from "../operate/migrate/lock.ts";
 import { adoptCommand } from "./adopt.ts";

@@ -1,6 +1,6 @@
 import { type SQL, type TablesRelationalConfig, sql } from "drizzle-orm";
 import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
-import { z } from "zod";
+import * as z from "zod";
 import { rows } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
 import { columnList } from "./upsert.ts";

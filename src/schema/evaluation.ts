@@ -1,7 +1,7 @@
 /** Evaluation: how good an agent is, what should change, and whether the change helped. */
 import { sql } from "drizzle-orm";
 import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
-import { z } from "zod";
+import * as z from "zod";
 import {
   PROPOSAL_PRIORITIES,
   PROPOSAL_STATUSES,

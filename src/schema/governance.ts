@@ -1,7 +1,7 @@
 /** Governance: which agents exist, which prompt each runs, what every execution did. */
 import { sql } from "drizzle-orm";
 import { boolean, foreignKey, index, text, unique, uuid } from "drizzle-orm/pg-core";
-import { z } from "zod";
+import * as z from "zod";
 import { AGENT_CATEGORIES, AGENT_STATUSES, EXECUTION_STATUSES } from "../values.ts";
 import { anyJson, anyJsonObject, jsonText, open } from "./json.ts";
 import {

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 /** What a JSON column holds. */
 export type JsonValue = string | number | boolean | null | JsonValue[] | JsonObject;

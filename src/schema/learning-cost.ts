@@ -1,7 +1,7 @@
 /** Learning and cost: what was learnt, which parts are reused, what is promised and what it may cost. */
 import { sql } from "drizzle-orm";
 import { boolean, foreignKey, index, integer, text, unique, uuid } from "drizzle-orm/pg-core";
-import { z } from "zod";
+import * as z from "zod";
 import {
   BUDGET_ACTIONS,
   CONFIDENCE_LEVELS,

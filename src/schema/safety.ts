@@ -1,7 +1,7 @@
 /** Safety: changes tried without risk, rolled out step by step, and the alerts along the way. */
 import { sql } from "drizzle-orm";
 import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
-import { z } from "zod";
+import * as z from "zod";
 import { ALERT_SEVERITIES, CANARY_STATUSES, TEST_STATUSES } from "../values.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
 import { anyJsonObject, open } from "./json.ts";

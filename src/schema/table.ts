@@ -22,7 +22,7 @@ import {
   text,
   uuid,
 } from "drizzle-orm/pg-core";
-import { z } from "zod";
+import * as z from "zod";
 import { anyJson } from "./json.ts";
 
 /**

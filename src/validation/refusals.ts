@@ -1,7 +1,7 @@
 /** PostgreSQL's refusals as validators say them: which column, which rule, in words. */
 import { getTableColumns, getTableName } from "drizzle-orm";
 import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
-import { z } from "zod";
+import * as z from "zod";
 import { type DatabaseError, databaseError } from "../client/errors.ts";
 import { columnRule, rowRule } from "../schema/table.ts";
 import { TABLES } from "../schema/all.ts";

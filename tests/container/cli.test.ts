@@ -3,7 +3,7 @@ import { appendFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { freePort } from "../../src/cli/studio.ts";
 import { diff } from "../../src/operate/drift/diff.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";

@@ -1,7 +1,7 @@
 import { eq, getTableName, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
-import { z } from "zod";
+import * as z from "zod";
 import type { Transaction } from "../../src/client/sql.ts";
 import { databaseError, explain } from "../../src/client/errors.ts";
 import { columnRule } from "../../src/schema/table.ts";

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from "node:util";
 import type { AnyPgColumn } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
-import type { z } from "zod";
+import type * as z from "zod";
 import { columnRule } from "../../src/schema/table.ts";
 import { valuesOf } from "./shapes.ts";
 

@@ -1,5 +1,5 @@
 import * as fc from "fast-check";
-import { z } from "zod";
+import * as z from "zod";
 import { anyJson, anyJsonObject } from "../../src/schema/json.ts";
 
 type Values = fc.Arbitrary<unknown>;

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { getTableColumns, getTableName, is } from "drizzle-orm";
 import { PgTable, type PgUpdateSetSource } from "drizzle-orm/pg-core";
 import { describe, expect, expectTypeOf, test } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import * as schema from "../../src/schema/index.ts";
 import { newSla } from "../../src/testing.ts";
 import * as zod from "../../src/zod.ts";

@@ -1,7 +1,7 @@
 /** Executions on their way: validated, and as fields that travel as JSON or by COPY alike. */
 import { getTableColumns } from "drizzle-orm";
 import type { AnyPgColumn } from "drizzle-orm/pg-core";
-import { z } from "zod";
+import * as z from "zod";
 import { type Cell, CopyRows } from "./binary-copy.ts";
 import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/index.ts";
 import { insertAgentExecutionLogSchema, insertExecutionEmbeddingSchema } from "../../zod.ts";
