@@ -508,7 +508,7 @@ suite("doctor, of a database with embeddings", (database) => {
 
 suite("rebuild", (database) => {
   test("calls nothing that others planted in schema public", async () => {
-    await database.script(planted(["operate/rebuild.ts"]));
+    await database.script(planted(["fleet/embedding-index.ts", "operate/rebuild.ts"]));
     const rebuilt = await rebuildEmbeddingIndexes(database.db, { force: true });
     expect(rebuilt.map(({ action }) => action)).toEqual(["rebuilt", "rebuilt"]);
   });
@@ -549,7 +549,10 @@ async function plant(tx: Transaction): Promise<void> {
     ...["check", "doctor", "logins", "rows", "schema", "upkeep"].map((name) => `doctor/${name}.ts`),
     ...["drift/catalog.ts", "migrate/journal.ts", "rebuild.ts"],
   ];
-  for (const statement of planted(files.map((file) => `operate/${file}`)).split(/(?<=end \$\$);/)) {
+  for (const statement of planted([
+    ...files.map((file) => `operate/${file}`),
+    ...["client/settings.ts", "fleet/embedding-index.ts"],
+  ]).split(/(?<=end \$\$);/)) {
     await tx.execute(sql.raw(statement));
   }
 }

@@ -1,5 +1,5 @@
 /** Makes a queue for each session: works of one session run one after the other. */
-export function takingTurns(): <T>(session: object, work: () => Promise<T>) => Promise<T> {
+export function queuePerSession(): <T>(session: object, work: () => Promise<T>) => Promise<T> {
   const last = new WeakMap<object, Promise<unknown>>();
   return (session, work) => {
     const turn = (last.get(session) ?? Promise.resolve()).then(work);

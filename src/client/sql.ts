@@ -1,6 +1,12 @@
-/** The floor: what whoever sends SQL stands on. Types, and three functions that need no driver. */
-import { type ExtractTablesWithRelations, type SQL, sql } from "drizzle-orm";
-import type { PgDatabase, PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+/** The floor: what whoever sends SQL stands on. Types, and what needs no driver. */
+import { type ExtractTablesWithRelations, type SQL, getTableColumns, sql } from "drizzle-orm";
+import type {
+  PgDatabase,
+  PgQueryResultHKT,
+  PgTransaction,
+  PgTransactionConfig,
+  PgTable,
+} from "drizzle-orm/pg-core";
 import type { Schema } from "./schema.ts";
 
 /** Drizzle over postgres.js or PGlite, with this package's schema. */
@@ -17,9 +23,24 @@ export interface Queryable {
   execute(query: SQL): PromiseLike<unknown>;
 }
 
-/** A transaction of any driver and schema. The compiler refuses a plain database: it has no `rollback`. */
-export interface Executor extends Queryable {
+/**
+ * A transaction of any driver and schema: what functions that work inside one take. The compiler refuses a
+ * plain database, which has no `rollback`.
+ */
+export interface Executor extends Queryable, Pick<PgDatabase<PgQueryResultHKT>, "select"> {
+  readonly _: { readonly session: object };
+  transaction<T>(work: (nested: Executor) => Promise<T>): Promise<T>;
   rollback(): never;
+}
+
+/** A database of any driver and schema, by the transactions it opens. */
+export interface Transactor<Tx> {
+  readonly _: {
+    readonly session: {
+      transaction<T>(work: (tx: Tx) => Promise<T>, config?: PgTransactionConfig): Promise<T>;
+    };
+  };
+  transaction<T>(work: (tx: Tx) => Promise<T>, config?: PgTransactionConfig): Promise<T>;
 }
 
 /** The rows of `db.execute`, whose shape differs between the drivers. `T` is what the query selects. */
@@ -43,3 +64,14 @@ export async function one<T extends object>(db: Queryable, query: SQL): Promise<
 
 /** Texts as one bound value: `name = any (${textArray(names)})`. Drizzle would write a list of parameters. */
 export const textArray = (values: readonly string[]): SQL => sql`${sql.param([...values])}::text[]`;
+
+/** The SQL of each column of a table but `id`, for an upsert that computes them all; by default its name. */
+export function columnList(table: PgTable, write = (name: string) => name): SQL {
+  const names = Object.values(getTableColumns(table)).map(({ name }) => name);
+  return sql.raw(
+    names
+      .filter((name) => name !== "id")
+      .map(write)
+      .join(", "),
+  );
+}

@@ -1,7 +1,7 @@
-import { type TablesRelationalConfig, is, sql } from "drizzle-orm";
-import { type PgDatabase, type PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { is, sql } from "drizzle-orm";
+import { PgTransaction } from "drizzle-orm/pg-core";
 import { databaseError } from "./errors.ts";
-import { rows } from "./sql.ts";
+import { type Executor, type Transactor, rows } from "./sql.ts";
 import { confinedTransaction } from "./transaction.ts";
 
 /** Verified claims of a caller, as in a JSON Web Token. The organization is a top-level `organization_id` or one in `app_metadata`. */
@@ -35,15 +35,10 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
  * inner block)
  * @throws {Error} when the login may not act as the role, or row-level security would not apply
  */
-export async function withOrganization<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
-  T,
->(
-  db: PgDatabase<HKT, S, R>,
+export async function withOrganization<Tx extends Executor, T>(
+  db: Transactor<Tx>,
   organization: string | Claims,
-  work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
+  work: (tx: Tx) => Promise<T>,
   options: TenantOptions = {},
 ): Promise<T> {
   const { role = "authenticated", readOnly = false } = options;
@@ -82,12 +77,10 @@ function isPlainObject(value: unknown): boolean {
  * @throws {TypeError} when called inside another transaction
  * @throws {Error} when the login may not act as service_role
  */
-export async function withServiceRole<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
-  T,
->(db: PgDatabase<HKT, S, R>, work: (tx: PgTransaction<HKT, S, R>) => Promise<T>): Promise<T> {
+export async function withServiceRole<Tx extends Executor, T>(
+  db: Transactor<Tx>,
+  work: (tx: Tx) => Promise<T>,
+): Promise<T> {
   return actAs(db, { role: "service_role", claims: "", readOnly: false }, work);
 }
 
@@ -97,15 +90,10 @@ interface Actor {
   readonly readOnly: boolean;
 }
 
-async function actAs<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
-  T,
->(
-  db: PgDatabase<HKT, S, R>,
+async function actAs<Tx extends Executor, T>(
+  db: Transactor<Tx>,
   { role, claims, readOnly }: Actor,
-  work: (tx: PgTransaction<HKT, S, R>, secured: boolean) => Promise<T>,
+  work: (tx: Tx, secured: boolean) => Promise<T>,
 ): Promise<T> {
   if (is(db, PgTransaction)) {
     throw new TypeError(
@@ -120,7 +108,7 @@ async function actAs<
           ${readOnly ? sql`set_config('transaction_read_only', 'on', true),` : undefined}
           row_security_active('public.agent_registry') as secured`,
       )
-      .catch((error: unknown) => {
+      .then(undefined, (error: unknown) => {
         throw switchRefused(role, error);
       });
     return work(tx, rows<{ secured: boolean }>(switched)[0]?.secured === true);

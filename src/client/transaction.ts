@@ -1,16 +1,20 @@
-import { type TablesRelationalConfig, is, sql } from "drizzle-orm";
+/**
+ * Keeps a transaction to itself. Drizzle and the drivers offer no such thing, so this stands on three seams
+ * that are not public, of drizzle-orm 0.44.4 to 0.45 and postgres.js 3.4: a session's `prepareQuery` and a
+ * transaction's `transaction` can be replaced, and a session can be the prototype of another.
+ */
+import { is, sql } from "drizzle-orm";
 import {
-  type PgDatabase,
-  type PgQueryResultHKT,
   type PgSession,
   PgTransaction,
   type PgTransactionConfig,
   type PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
 import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
+import type { Executor, Transactor } from "./sql.ts";
 
 /** What has become of a transaction. */
-interface Life {
+interface TransactionState {
   /** Its work has settled, or its connection was lost. */
   over: boolean;
   /** Its connection was lost: the driver's COMMIT or ROLLBACK would reach another transaction, or nobody. */
@@ -21,11 +25,11 @@ interface Life {
   readonly running: Set<Promise<unknown>>;
   /** Settles, never rejects, when no COPY has the connection to itself. */
   copied: Promise<unknown>;
-  /** How it ends: postgres.js sees to that itself, other drivers send a last statement of the transaction. */
-  end: "unseen" | "statement" | "sent";
+  /** Who ends it: postgres.js unseen from here, other drivers by a last statement, which may be sent already. */
+  commit: "driver" | "statement" | "sent";
 }
 
-const lives = new WeakMap<object, Life>();
+const states = new WeakMap<object, TransactionState>();
 
 /**
  * `db.transaction`, kept to itself. postgres.js sends what a transaction that is over still says on the
@@ -35,38 +39,33 @@ const lives = new WeakMap<object, Life>();
  * another's transaction, or bring down the process. A transaction inside another is left to whoever opened
  * that one.
  */
-export async function confinedTransaction<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
-  T,
->(
-  db: PgDatabase<HKT, S, R>,
-  work: (tx: PgTransaction<HKT, S, R>) => Promise<T>,
+export async function confinedTransaction<Tx extends Executor, T>(
+  db: Transactor<Tx>,
+  work: (tx: Tx) => Promise<T>,
   config?: PgTransactionConfig,
 ): Promise<T> {
   // A nested one shares its session with the outer one, which goes on.
   if (is(db, PgTransaction)) return db.transaction(work, config);
-  const life: Life = {
+  const state: TransactionState = {
     over: false,
     lost: false,
     failed: false,
     running: new Set(),
     copied: Promise.resolve(),
-    end: "statement",
+    commit: "statement",
   };
-  const whole = async (tx: PgTransaction<HKT, S, R>): Promise<T> => {
-    if (is(tx, PostgresJsTransaction)) life.end = "unseen";
-    confine(tx, life);
+  const whole = async (tx: Tx): Promise<T> => {
+    if (is(tx, PostgresJsTransaction)) state.commit = "driver";
+    confine(tx, state);
     try {
       const result = await work(tx);
       // Unless a savepoint was rolled back, PostgreSQL refuses this.
-      if (life.failed && life.end === "statement") await tx.execute(sql`select 1`);
+      if (state.failed && state.commit === "statement") await tx.execute(sql`select 1`);
       return result;
     } finally {
-      life.over = true;
-      await life.copied;
-      await unlessLost(life);
+      state.over = true;
+      await state.copied;
+      await unlessLost(state);
     }
   };
   // A single client of pg has one session, for all its transactions and outside of them.
@@ -74,36 +73,47 @@ export async function confinedTransaction<
   try {
     return await session.transaction(whole, config);
   } finally {
-    life.lost ||= !life.over;
-    life.over = true;
+    state.lost ||= !state.over;
+    state.over = true;
   }
 }
 
 /** Returns at once, or never: postgres.js goes on only from a connection that is still the transaction's. */
-async function unlessLost(life: Life): Promise<void> {
-  if (life.lost && life.end === "unseen") await new Promise(() => {});
+async function unlessLost(state: TransactionState): Promise<void> {
+  if (state.lost && state.commit === "driver") await new Promise(() => {});
+}
+
+/** The seams of a transaction. */
+interface Confinable {
+  readonly _: { readonly session: Pick<PgSession, "prepareQuery"> };
+  transaction: <T>(work: (nested: Executor) => Promise<T>) => Promise<T>;
+}
+
+function isConfinable(tx: object): tx is Confinable {
+  return is(tx, PgTransaction) && typeof tx._.session.prepareQuery === "function";
 }
 
 /** Has a transaction, and those nested in it, refuse statements once it is over. */
-function confine<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, life: Life): void {
+function confine(tx: Executor, state: TransactionState): void {
+  if (!isConfinable(tx)) {
+    throw new TypeError(
+      "this drizzle-orm has no session that can be confined: meta-agent-db needs 0.44.4 or newer, below 1",
+    );
+  }
   const { session } = tx._;
-  if (lives.get(session) !== life) confineSession(session, life);
+  if (states.get(session) !== state) confineSession(session, state);
   const transaction = tx.transaction.bind(tx);
   tx.transaction = (work) =>
     confined(
-      life,
+      state,
       () =>
         new Promise((resolve, reject) => {
-          const nested = async (inner: PgTransaction<HKT, S, R>) => {
-            confine(inner, life);
+          const nested = async (inner: Executor) => {
+            confine(inner, state);
             // A query of Drizzle runs each time it is awaited; a promise, once.
             const done = (async () => work(inner))();
             await done.catch(() => {});
-            if (!life.over && !life.lost) return done;
+            if (!state.over && !state.lost) return done;
             // The driver's ROLLBACK TO SAVEPOINT would reach another transaction.
             resolve(done);
             return new Promise<never>(() => {});
@@ -114,8 +124,8 @@ function confine<
 }
 
 /** Nested transactions of pg share the session of the outer one; postgres.js gives each its own. */
-function confineSession(session: Pick<PgSession, "prepareQuery">, life: Life): void {
-  lives.set(session, life);
+function confineSession(session: Pick<PgSession, "prepareQuery">, state: TransactionState): void {
+  states.set(session, state);
   const prepareQuery = session.prepareQuery.bind(session);
   session.prepareQuery = <Q extends PreparedQueryConfig>(
     ...query: Parameters<typeof prepareQuery>
@@ -123,16 +133,16 @@ function confineSession(session: Pick<PgSession, "prepareQuery">, life: Life): v
     const prepared = prepareQuery<Q>(...query);
     const execute = prepared.execute.bind(prepared);
     prepared.execute = (...values) => {
-      if (life.over && life.end !== "unseen" && /^(commit|rollback)$/.test(query[0].sql)) {
+      if (state.over && state.commit !== "driver" && /^(commit|rollback)$/.test(query[0].sql)) {
         // The ROLLBACK that follows a COMMIT that failed: by then there is nothing to roll back.
-        if (life.end === "sent") return Promise.resolve();
-        life.end = "sent";
+        if (state.commit === "sent") return Promise.resolve();
+        state.commit = "sent";
         return execute(...values);
       }
-      return confined(life, async () => {
+      return confined(state, async () => {
         const statement = execute(...values);
-        life.running.add(statement);
-        return statement.finally(() => life.running.delete(statement));
+        state.running.add(statement);
+        return statement.finally(() => state.running.delete(statement));
       });
     };
     return prepared;
@@ -144,21 +154,21 @@ function confineSession(session: Pick<PgSession, "prepareQuery">, life: Life): v
  * The protocol knows no other statement meanwhile: those that run are awaited first, others wait.
  */
 export function confinedCopy<T>(session: object, copy: () => Promise<T>): Promise<T> {
-  const life = lives.get(session);
-  if (!life) return copy();
-  const copied = confined(life, async () => {
-    await Promise.allSettled(life.running);
+  const state = states.get(session);
+  if (!state) return copy();
+  const copied = confined(state, async () => {
+    await Promise.allSettled(state.running);
     return copy();
   });
-  life.copied = copied.catch(() => {});
+  state.copied = copied.catch(() => {});
   return copied;
 }
 
-async function confined<T>(life: Life, run: () => Promise<T>): Promise<T> {
-  await life.copied;
-  if (life.over || life.lost) {
+async function confined<T>(state: TransactionState, run: () => Promise<T>): Promise<T> {
+  await state.copied;
+  if (state.over || state.lost) {
     throw new Error(
-      life.lost
+      state.lost
         ? "this transaction has lost its connection"
         : "this transaction is over: await all its statements before the work returns, and send none after",
     );
@@ -166,8 +176,8 @@ async function confined<T>(life: Life, run: () => Promise<T>): Promise<T> {
   try {
     return await run();
   } catch (error) {
-    life.failed = true;
-    life.lost ||= isConnectionLoss(error);
+    state.failed = true;
+    state.lost ||= isConnectionLoss(error);
     throw error;
   }
 }

@@ -1,9 +1,7 @@
-import { type SQL, type TablesRelationalConfig, sql } from "drizzle-orm";
-import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { type SQL, sql } from "drizzle-orm";
 import { type HealthThresholds, healthThresholds } from "../config.ts";
-import { rows } from "../client/sql.ts";
+import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentHealthRealtime } from "../schema/index.ts";
-import { columnList } from "./upsert.ts";
 
 /** How {@link refreshHealth} judges; what `loadConfig` returns fits, too. */
 export interface HealthOptions extends Partial<HealthThresholds> {
@@ -40,18 +38,14 @@ export interface HealthResult {
  * @throws {TypeError} before any SQL: `now` is no valid Date
  * @throws {Error} before any SQL: thresholds that are none, all of them named
  */
-export async function refreshHealth<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, { now, ...given }: HealthOptions = {}): Promise<HealthResult> {
+export async function refreshHealth(
+  tx: Executor,
+  { now, ...given }: HealthOptions = {},
+): Promise<HealthResult> {
   if (now !== undefined && !(now instanceof Date && Number.isFinite(now.getTime()))) {
     throw new TypeError("refreshHealth: now must be a valid Date");
   }
-  const thresholds = healthThresholds(given);
-  const [result] = rows<{ written: number }>(await tx.execute(refresh(thresholds, now)));
-  if (!result) throw new TypeError("an aggregate has one row");
-  return result;
+  return one<HealthResult>(tx, refresh(healthThresholds(given), now));
 }
 
 const columns = columnList(agentHealthRealtime);

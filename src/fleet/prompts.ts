@@ -1,6 +1,5 @@
-import { type TablesRelationalConfig, sql } from "drizzle-orm";
-import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
-import { rows } from "../client/sql.ts";
+import { sql } from "drizzle-orm";
+import { type Executor, rows } from "../client/sql.ts";
 import { agentPrompts, agentRegistry } from "../schema/index.ts";
 
 /** What a promotion changed. */
@@ -20,11 +19,7 @@ export interface Promotion {
  *
  * @throws {Error} when there is no such prompt, or the caller does not see it
  */
-export async function promotePrompt<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, promptId: string): Promise<Promotion> {
+export async function promotePrompt(tx: Executor, promptId: string): Promise<Promotion> {
   // A statement of its own: the UPDATE must see what the promotion before it did, and it sees what was
   // committed when it began. Keys to the agent (new prompts, new logs) are not held up.
   await tx.execute(sql`

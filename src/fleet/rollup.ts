@@ -1,9 +1,7 @@
-import { type SQL, type TablesRelationalConfig, sql } from "drizzle-orm";
-import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
-import { rows } from "../client/sql.ts";
+import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
-import { columnList } from "./upsert.ts";
 
 /** Whole days, UTC, both included. */
 export interface RollUpDays {
@@ -57,28 +55,20 @@ export interface CappedSum {
  * @throws {Error} in a transaction that is not READ COMMITTED: its snapshot may be older than what another
  * roll-up has written
  */
-export async function rollUpMetrics<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, { from, to }: RollUpDays): Promise<RollUpResult> {
+export async function rollUpMetrics(tx: Executor, { from, to }: RollUpDays): Promise<RollUpResult> {
   for (const [name, day] of Object.entries({ from, to })) {
     if (!isDay(day)) throw new TypeError(`rollUpMetrics: ${name} must be a day, YYYY-MM-DD`);
   }
   if (to < from) throw new TypeError("rollUpMetrics: to must not be before from");
 
   // A statement of its own: the next one's snapshot is newer than the lock.
-  const [locked] = rows<{ isolation: string }>(await tx.execute(LOCK));
-  if (locked?.isolation !== "read committed") {
+  const { isolation } = await one<{ isolation: string }>(tx, LOCK);
+  if (isolation !== "read committed") {
     throw new Error(
       "rollUpMetrics needs a READ COMMITTED transaction: where that is not the default, run ALTER ROLE … SET default_transaction_isolation = 'read committed' for the login",
     );
   }
-  const [result] = rows<RollUpResult & Record<string, unknown>>(
-    await tx.execute(rollUp({ from, to })),
-  );
-  if (!result) throw new Error("rollUpMetrics: no result");
-  return result;
+  return one<RollUpResult>(tx, rollUp({ from, to }));
 }
 
 const isDay = (day: string) => z.iso.date().safeParse(day).success && !day.startsWith("0000");

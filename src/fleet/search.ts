@@ -1,23 +1,13 @@
-import {
-  type SQL,
-  type TablesRelationalConfig,
-  and,
-  eq,
-  gte,
-  isNotNull,
-  lt,
-  sql,
-} from "drizzle-orm";
-import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { type SQL, and, eq, gte, isNotNull, lt, sql } from "drizzle-orm";
 import { withSettings } from "../client/settings.ts";
-import { rows } from "../client/sql.ts";
-import { DIMENSIONS, EMBEDDING_INDEXES, ENOUGH_ROWS, indexFacts } from "../operate/rebuild.ts";
+import { type Executor, one, rows } from "../client/sql.ts";
+import { DIMENSIONS, EMBEDDING_INDEXES, ENOUGH_ROWS, indexFacts } from "./embedding-index.ts";
 import {
   type AgentExecutionLog,
   agentExecutionLogs as logs,
   executionEmbeddings as embeddings,
 } from "../schema/index.ts";
-import { takingTurns } from "../client/queue.ts";
+import { queuePerSession } from "../client/queue.ts";
 import type { ExecutionStatus } from "../values.ts";
 
 /** What the log of a result must be; all that are given. */
@@ -69,11 +59,10 @@ export interface SimilarExecution {
  * @throws {TypeError} before any SQL, listing all that is wrong with the search
  * @throws {Error} when the caller is no tenant and names no organization
  */
-export async function findSimilarExecutions<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, asked: SimilaritySearch): Promise<SimilarExecution[]> {
+export async function findSimilarExecutions(
+  tx: Executor,
+  asked: SimilaritySearch,
+): Promise<SimilarExecution[]> {
   const { limit = 10, maxDistance = 2, filters = {} } = asked;
   const search = { ...asked, limit, maxDistance, filters };
   const direction = directionOf(search);
@@ -112,7 +101,7 @@ type Search = SimilaritySearch &
   Required<Pick<SimilaritySearch, "limit" | "maxDistance" | "filters">>;
 
 /** Searches of one transaction wait for each other: each would take the settings of another for the former ones. */
-const inTurn = takingTurns();
+const inTurn = queuePerSession();
 
 const COLUMNS = {
   input: embeddings.inputEmbedding,
@@ -182,8 +171,6 @@ async function worthwhileProbes(
   return worthwhile?.probes;
 }
 
-type Executor = { execute: (query: SQL) => PromiseLike<unknown> };
-
 /** Every other plan has to sort. Compiling the plan would take longer than running it. */
 const indexOnly = (probes: number) => ({
   "ivfflat.probes": probes,
@@ -195,12 +182,11 @@ const indexOnly = (probes: number) => ({
 
 /** A tenant without an organization sees no rows; whoever sees all rows has forgotten to say whose. */
 async function demandOrganization(tx: Executor): Promise<void> {
-  const [caller] = rows<{ forgotten: boolean }>(
-    await tx.execute(
-      sql`select current_user <> 'authenticated' and meta_agent.current_organization_id() is null as forgotten`,
-    ),
+  const { forgotten } = await one<{ forgotten: boolean }>(
+    tx,
+    sql`select current_user <> 'authenticated' and meta_agent.current_organization_id() is null as forgotten`,
   );
-  if (caller?.forgotten) {
+  if (forgotten) {
     throw new Error("findSimilarExecutions: this caller has no organization: name organizationId");
   }
 }

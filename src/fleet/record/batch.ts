@@ -24,9 +24,9 @@ const embeddings = z
 const newExecution = insertAgentExecutionLogSchema.extend({ embeddings: embeddings.optional() });
 
 /** Up to so many entries one statement is as fast as COPY, and makes no table. */
-export const SMALL = 500;
+export const INLINE_ENTRIES = 500;
 /** Entries of a chunk at most; and fewer, once they have so many characters. */
-export const CHUNK = 5000;
+export const CHUNK_ENTRIES = 5000;
 const CHUNK_CHARACTERS = 8_000_000;
 
 /** The columns of a log row, each with its bit in `given`. */
@@ -86,11 +86,11 @@ export class Batch {
   }
 
   get isLarge(): boolean {
-    return this.#length > SMALL || this.#characters > CHUNK_CHARACTERS;
+    return this.#length > INLINE_ENTRIES || this.#characters > CHUNK_CHARACTERS;
   }
 
   get isFull(): boolean {
-    return this.#length >= CHUNK || this.#characters > CHUNK_CHARACTERS;
+    return this.#length >= CHUNK_ENTRIES || this.#characters > CHUNK_CHARACTERS;
   }
 
   add(entry: NewExecution): void {

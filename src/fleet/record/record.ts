@@ -1,24 +1,23 @@
 /** Recording executions: many log rows, and their embeddings, at nearly the speed of COPY. */
 import { setImmediate } from "node:timers/promises";
-import { DrizzleQueryError, type SQL, type TablesRelationalConfig, is, sql } from "drizzle-orm";
-import type { PgQueryResultHKT, PgTransaction } from "drizzle-orm/pg-core";
+import { DrizzleQueryError, type SQL, is, sql } from "drizzle-orm";
 import { PostgresJsSession } from "drizzle-orm/postgres-js";
+import { Batch, ID, INLINE_ENTRIES, type NewExecution, TIMESTAMP } from "./batch.ts";
+import { type Cell, copyIn } from "./binary-copy.ts";
 import {
-  Batch,
-  CHUNK,
-  COLUMNS,
-  FIELDS,
-  ID,
-  type NewExecution,
-  REFERENCES,
-  SMALL,
-  TIMESTAMP,
-  bitOf,
-} from "./batch.ts";
-import { type Cell, copyIn, copyType } from "./binary-copy.ts";
-import { rows } from "../../client/sql.ts";
+  type Differing,
+  FIELD_LIST,
+  INCOMING_TABLE,
+  type Inserted,
+  NEW_ID,
+  REVIEW,
+  fromJson,
+  fromTable,
+  insert,
+} from "./statements.ts";
+import { type Executor, one, rows } from "../../client/sql.ts";
 import { databaseError } from "../../client/errors.ts";
-import { takingTurns } from "../../client/queue.ts";
+import { queuePerSession } from "../../client/queue.ts";
 
 export type { NewExecution };
 
@@ -56,13 +55,12 @@ export interface RecordOptions {
  * @throws {Error} when PostgreSQL refuses otherwise, with its error as `cause`: of up to 500 entries, the
  * transaction is over; of more, nothing is written and it goes on
  */
-export async function recordExecutions<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
->(tx: PgTransaction<HKT, S, R>, entries: readonly NewExecution[]): Promise<RecordResult> {
+export async function recordExecutions(
+  tx: Executor,
+  entries: readonly NewExecution[],
+): Promise<RecordResult> {
   return inTurn(tx._.session, () =>
-    entries.length > SMALL
+    entries.length > INLINE_ENTRIES
       ? tx.transaction((inner) => new Recorder(inner).recordAll(entries))
       : new Recorder(tx, { whole: true }).recordAll(entries),
   );
@@ -76,12 +74,8 @@ export async function recordExecutions<
  * they stay if the caller catches, and commits. The source is closed. Indexes count from 0 over the whole
  * stream. The source must not record in the same transaction: it would wait for itself.
  */
-export async function recordExecutionStream<
-  HKT extends PgQueryResultHKT,
-  S extends Record<string, unknown>,
-  R extends TablesRelationalConfig,
->(
-  tx: PgTransaction<HKT, S, R>,
+export async function recordExecutionStream(
+  tx: Executor,
   entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
   options: RecordOptions = {},
 ): Promise<RecordResult> {
@@ -90,84 +84,11 @@ export async function recordExecutionStream<
   );
 }
 
-/** Entries between pauses. */
-const PAUSE = 100;
+/** Entries between pauses, in which the event loop has its turn. */
+const YIELD_EVERY = 100;
 
 /** Calls in one transaction wait for each other: they share its temporary table. */
-const inTurn = takingTurns();
-
-// ── The statements. Names are the schema's own; values are in `incoming`. ──
-
-/** What a column holds where the entry leaves it out; elsewhere NULL. */
-const DEFAULTS: Readonly<Record<string, string>> = {
-  id: "case when r.timestamp is null then meta_agent.uuidv7() else meta_agent.uuidv7_at(r.timestamp) end",
-  timestamp: "now()",
-  status: "'success'",
-  metadata: "'{}'",
-};
-
-function valueOf({ key, type }: { key: string; type: string }): string {
-  const value = `r."${key}"::${type}`;
-  if (key === "organizationId") {
-    return `case when r.given & ${bitOf(key)} <> 0 then ${value} else coalesce(
-      (select meta_agent.current_organization_id()),
-      (select a.organization_id from public.agent_registry as a where a.id = r."agentId")) end`;
-  }
-  return key in DEFAULTS ? `coalesce(${value}, ${DEFAULTS[key]})` : value;
-}
-
-const FIELD_LIST = FIELDS.map(({ key, type }) => `"${key}" ${copyType(type)}`).join(", ");
-const TABLE = `pg_temp.meta_agent_incoming_executions`;
-
-const fromJson = (json: string): SQL =>
-  sql`with incoming as not materialized
-    (select * from json_to_recordset(${json}::text::json) as r(${sql.raw(FIELD_LIST)}))`;
-/** The limit is for the planner, which expects more rows than there are and would compile the statement. */
-const fromTable = sql.raw(
-  `with incoming as not materialized (select * from ${TABLE} limit ${CHUNK})`,
-);
-
-const DANGLING = sql.raw(
-  REFERENCES.map(
-    ({ key, parent }) => `
-  select r.n, r.key from parents as r
-  where r.key = '${key}' and not exists (select from public.${parent} as p where p.id = r.id)`,
-  ).join(" union all "),
-);
-const INSERT = sql.raw(`
-  insert into public.agent_execution_logs (${COLUMNS.map(({ name }) => name).join(", ")})
-  select ${COLUMNS.map(valueOf).join(", ")} from incoming as r
-  where not exists (select from dangling)`);
-/** Of two callers with the same ids one waits; in different orders each would wait for the other. */
-const ORDER = sql.raw("order by r.id, r.n");
-
-/** Inserts nothing where a reference leads nowhere, and says which. */
-const insert = (incoming: SQL, batch: Batch): SQL => sql`${incoming},
-  parents as materialized (
-    select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
-  ),
-  dangling as (${DANGLING}),
-  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning id)
-  select count(*)::int as inserted, (select string_agg(n || ' ' || key, ',' order by n) from dangling) as dangling,
-    case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids
-  from new`;
-
-/** Of the ids that exist: whose row the caller does not see, and whose holds something else. */
-const REVIEW = sql.raw(`
-  select r.n, r.id::text as id, l.id is null as hidden from incoming as r
-  left join lateral (select * from public.agent_execution_logs as l where l.id = r.id limit 1) as l on true
-  where r.id is not null and (l.id is null or ${COLUMNS.map(
-    ({ key, name, type, bit }) =>
-      `r.given & ${bit} <> 0 and r."${key}"::${type} is distinct from l.${name}`,
-  ).join(" or ")})
-  order by r.n`);
-
-/** What is needed of a transaction. */
-interface Executor {
-  readonly _: { readonly session: object };
-  execute(query: SQL): PromiseLike<unknown>;
-  transaction<T>(work: (inner: Executor) => Promise<T>): Promise<T>;
-}
+const inTurn = queuePerSession();
 
 interface RecorderOptions extends RecordOptions {
   /** Whether all entries are one chunk. */
@@ -200,7 +121,7 @@ class Recorder {
     try {
       for await (const entry of entries) {
         batch.add(entry);
-        if (batch.length % PAUSE === 0) await this.#pause(batch);
+        if (batch.length % YIELD_EVERY === 0) await this.#pause(batch);
         if (this.options.whole || !batch.isFull) continue;
         await this.#send(batch);
         batch = new Batch(batch.first + batch.length);
@@ -245,7 +166,7 @@ class Recorder {
     const instants = JSON.stringify(nameless.map((cells) => cells[TIMESTAMP]));
     const made = await naming(batch, async () =>
       this.tx.execute(sql`
-      select ${sql.raw(DEFAULTS["id"] ?? "")} as id
+      select ${sql.raw(NEW_ID)} as id
       from (select at::timestamptz as timestamp, n
         from json_array_elements_text(${instants}::text::json) with ordinality as t(at, n)) as r order by n`),
     );
@@ -263,9 +184,9 @@ class Recorder {
   async #copyRows({ _: { session } }: Executor, encoded: Buffer): Promise<SQL> {
     if (!is(session, PostgresJsSession)) throw new TypeError("COPY needs postgres.js");
     const emptied = this.#copy?.made
-      ? `truncate ${TABLE}`
-      : `create temporary table ${TABLE} (${FIELD_LIST}) on commit drop`;
-    const statement = `${emptied}; copy ${TABLE} from stdin (format binary)`;
+      ? `truncate ${INCOMING_TABLE}`
+      : `create temporary table ${INCOMING_TABLE} (${FIELD_LIST}) on commit drop`;
+    const statement = `${emptied}; copy ${INCOMING_TABLE} from stdin (format binary)`;
     this.#copied = copyIn(session, { statement, rows: encoded });
     await this.#copied;
     this.#copy = { may: true, made: true };
@@ -275,17 +196,17 @@ class Recorder {
 
   async #possibilities(): Promise<Possibilities> {
     await this.#settled;
-    const asked = await this.tx.execute(sql`
-      select has_database_privilege(current_database(), 'TEMP') as may, to_regclass(${TABLE}) is not null as made`);
-    return rows<Possibilities>(asked)[0] ?? { may: false, made: false };
+    return one<Possibilities>(
+      this.tx,
+      sql`select has_database_privilege(current_database(), 'TEMP') as may, to_regclass(${INCOMING_TABLE}) is not null as made`,
+    );
   }
 
   async #write(tx: Executor, batch: Batch, encoded: Buffer | string): Promise<void> {
     const incoming =
       typeof encoded === "string" ? fromJson(encoded) : await this.#copyRows(tx, encoded);
     const count = batch.length;
-    const [result] = rows<Inserted>(await tx.execute(insert(incoming, batch)));
-    if (!result) throw new TypeError("an aggregate answers one row");
+    const result = await one<Inserted>(tx, insert(incoming, batch));
     if (result.dangling) {
       throw batch.refusal(placesOf(result.dangling), "no row that the caller sees has this id");
     }
@@ -339,23 +260,9 @@ async function embed(
     where not exists (select from public.execution_embeddings as x where x.execution_log_id = l.id)`);
 }
 
-interface Possibilities extends Record<string, unknown> {
+interface Possibilities {
   may: boolean;
   made: boolean;
-}
-
-interface Inserted extends Record<string, unknown> {
-  inserted: number;
-  /** Places and columns, `3 agentId,5 promptVersionId`. */
-  dangling: string | null;
-  /** Ids of the new rows, where not all are new. */
-  ids: string | null;
-}
-
-interface Differing extends Record<string, unknown> {
-  n: number;
-  id: string;
-  hidden: boolean;
 }
 
 const placesOf = (written: string) =>

@@ -2,7 +2,8 @@
 import { sql } from "drizzle-orm";
 import { type Kind, kindOf } from "../drift/catalog.ts";
 import { diff } from "../drift/diff.ts";
-import { EMBEDDING_INDEXES, ENOUGH_ROWS, embeddingIndexStates, fittedLists } from "../rebuild.ts";
+import { EMBEDDING_INDEXES, ENOUGH_ROWS } from "../../fleet/embedding-index.ts";
+import { embeddingIndexStates, fittedLists } from "../rebuild.ts";
 import type { Database } from "../../client/sql.ts";
 import type { Finding } from "../drift/findings.ts";
 import { UnreadableJournalError } from "../migrate/journal.ts";
