@@ -1,6 +1,6 @@
 /** Checks of what a server must do, and not run out of, while it works. */
 import { sql } from "drizzle-orm";
-import { JOURNAL } from "../../drizzle-kit.ts";
+import { JOURNAL } from "../migrate/journal.ts";
 import { checkOf, count, error, info, ours, warning } from "./check.ts";
 
 export const autovacuum = checkOf<{

@@ -1,6 +1,12 @@
 import { sql } from "drizzle-orm";
 import { type Database, type Transaction, rows } from "../../client/sql.ts";
-import { JOURNAL } from "../../drizzle-kit.ts";
+
+/**
+ * The journal of this database's migrations, for `migrations` in a drizzle config. A table of its own:
+ * drizzle-kit applies a file only when it is newer than the newest row, so two packages in one journal
+ * skip each other's files without a word.
+ */
+export const JOURNAL = { schema: "drizzle", table: "__meta_agent_migrations" } as const;
 
 /** The journal as SQL names it. */
 export const JOURNAL_NAME = `${JOURNAL.schema}.${JOURNAL.table}`;

@@ -1,9 +1,14 @@
 import { sql } from "drizzle-orm";
 import { waitForServer } from "../../client/connect.ts";
 import type { Database, Transaction } from "../../client/sql.ts";
-import { JOURNAL } from "../../drizzle-kit.ts";
 import { databaseError, explain } from "../../client/errors.ts";
-import { CREATE_JOURNAL, type JournalRow, readJournal, recordStatement } from "./journal.ts";
+import {
+  CREATE_JOURNAL,
+  JOURNAL,
+  type JournalRow,
+  readJournal,
+  recordStatement,
+} from "./journal.ts";
 import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
 import { MIGRATIONS, type Migration } from "../../migrations.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
