@@ -1,7 +1,7 @@
 import { type Connection, connect } from "../src/client/connect.ts";
 import { migrate } from "../src/operate/migrate/migrate.ts";
 import { startPostgres } from "../tests/setup/postgres.ts";
-import { administer, databaseUrl } from "../tests/setup/server.ts";
+import { administer, siblingUrl } from "../tests/setup/server.ts";
 
 /** An open database, and another, empty and migrated one on the same server. */
 export interface BenchServer extends Connection {
@@ -22,7 +22,7 @@ export async function startServer(): Promise<BenchServer> {
     url: started.url,
     another: async (name) => {
       await administer(started.url, `create database ${name}`);
-      return openMigrated(databaseUrl(started.url, name));
+      return openMigrated(siblingUrl(started.url, name));
     },
     close: async () => {
       await connection.close();

@@ -32,7 +32,7 @@ import type {
   NewShadowTest,
   NewSlaCompliance,
 } from "./schema/index.ts";
-import { administer, databaseUrl } from "./client/server.ts";
+import { administer, siblingUrl } from "./client/server.ts";
 
 /**
  * A migrated database of its own for a test file: embedded and in memory, or with `url` on a server, such
@@ -72,7 +72,7 @@ async function openCopy(url: string): Promise<Connection> {
     const template = await migratedTemplate(url, admin);
     await admin`create database ${admin(name)} template ${admin(template)}`;
   });
-  const connection = connect(databaseUrl(url, name));
+  const connection = connect(siblingUrl(url, name));
   return {
     ...connection,
     close: async () => {
@@ -93,7 +93,7 @@ async function migratedTemplate(url: string, admin: Sql): Promise<string> {
   if (found) return template;
   await admin`drop database if exists ${admin(unfinished)} with (force)`;
   await admin`create database ${admin(unfinished)} template template0`;
-  const { db, close } = connect(databaseUrl(url, unfinished));
+  const { db, close } = connect(siblingUrl(url, unfinished));
   try {
     await migrate(db);
   } finally {

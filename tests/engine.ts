@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, inject } from "vitest";
 import { connect } from "../src/client/connect.ts";
 import { schema } from "../src/client/schema.ts";
 import type { Database } from "../src/client/sql.ts";
-import { administer, databaseUrl } from "./setup/server.ts";
+import { administer, siblingUrl } from "./setup/server.ts";
 
 /** Runs SQL with `$1` parameters and returns plain rows. Cast in SQL: drivers read types differently. */
 export type Query = <T extends object>(text: string, parameters?: unknown[]) => Promise<T[]>;
@@ -99,7 +99,7 @@ async function openOnServer(origin: string): Promise<TestDatabase> {
   const server = inject("server");
   const name = `test_${process.pid}_${++databases}`;
   await administer(server, `create database ${name} ${origin}`);
-  const opened = openUrl(databaseUrl(server, name));
+  const opened = openUrl(siblingUrl(server, name));
   return {
     ...opened,
     close: async () => {

@@ -1,7 +1,7 @@
 import postgres from "postgres";
 
 /** The URL of another database of the same server. */
-export function databaseUrl(serverUrl: string, database: string): string {
+export function siblingUrl(serverUrl: string, database: string): string {
   const url = new URL(serverUrl);
   url.pathname = `/${database}`;
   return url.href;

@@ -10,7 +10,7 @@ import { PREREQUISITES_SQL } from "../../src/operate/migrate/install-script.ts";
 import { contents } from "../contents.ts";
 import { type TestDatabase, openUrl } from "../engine.ts";
 import { startPostgres } from "../setup/postgres.ts";
-import { administer, databaseUrl } from "../setup/server.ts";
+import { administer, siblingUrl } from "../setup/server.ts";
 
 /** `pg_dump --exclude-extension` came with 17. */
 const excludesExtensions = inject("version") >= 17;
@@ -46,7 +46,7 @@ describe.skipIf(inject("server") === "")("a backup", () => {
   };
 
   async function opened(name: string, work: (database: TestDatabase) => Promise<void>) {
-    const database = openUrl(databaseUrl(server.url, name));
+    const database = openUrl(siblingUrl(server.url, name));
     try {
       await work(database);
     } finally {

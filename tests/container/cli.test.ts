@@ -11,7 +11,7 @@ import { catalog } from "../catalog.ts";
 import { askStudio, cli, environment, finished, printed, start } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 import { SEED_TABLES } from "../seed.ts";
-import { administer, databaseUrl } from "../setup/server.ts";
+import { administer, siblingUrl } from "../setup/server.ts";
 
 const names = MIGRATIONS.map(({ name }) => name);
 const statusJson = z.strictObject({
@@ -46,7 +46,7 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
   });
 
   test("a missing database is said", async () => {
-    const { code, stderr } = await cli(["migrate", "--url", databaseUrl(database.url, "nowhere")]);
+    const { code, stderr } = await cli(["migrate", "--url", siblingUrl(database.url, "nowhere")]);
     expect(code).toBe(1);
     expect(stderr).toContain(`database "nowhere" does not exist (3D000)`);
     expect(stderr).toContain("Create the database");
@@ -67,7 +67,7 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
 
   test("migrate takes MIGRATION_DATABASE_URL before DATABASE_URL and says which database it is", async () => {
     const outcome = await cli(["migrate"], {
-      DATABASE_URL: databaseUrl(database.url, "nowhere"),
+      DATABASE_URL: siblingUrl(database.url, "nowhere"),
       MIGRATION_DATABASE_URL: database.url,
     });
     expect(outcome).toMatchObject({ code: 0, stdout: `${names.length} migrations applied\n` });

@@ -6,7 +6,7 @@ import { catalog } from "../catalog.ts";
 import { type Outcome, cli, finished, printed, start } from "../cli.ts";
 import { type Query, type TestDatabase, openEmpty, openUrl, queryOf } from "../engine.ts";
 import { startPostgres } from "../setup/postgres.ts";
-import { administer, databaseUrl } from "../setup/server.ts";
+import { administer, siblingUrl } from "../setup/server.ts";
 
 const names = MIGRATIONS.map(({ name }) => name);
 const all = `${names.length} migrations applied\n`;
@@ -255,7 +255,7 @@ describe.skipIf(inject("server") === "")("a server in trouble", () => {
   }
   async function create(name: string, options = ""): Promise<string> {
     await administer(server.url, `create database ${name} template template0 ${options}`);
-    return databaseUrl(server.url, name);
+    return siblingUrl(server.url, name);
   }
   async function catalogOf(url: string): Promise<string[]> {
     const database = openUrl(url);

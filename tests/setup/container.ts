@@ -4,7 +4,7 @@ import type { TestProject } from "vitest/node";
 import { connect } from "../../src/client/connect.ts";
 import { migrate } from "../../src/operate/migrate/migrate.ts";
 import { startPostgres } from "./postgres.ts";
-import { administer, databaseUrl } from "./server.ts";
+import { administer, siblingUrl } from "./server.ts";
 
 /**
  * One PostgreSQL with pgvector a run, and in it one migrated database that each test file clones.
@@ -21,7 +21,7 @@ export default async function setup(
   if (!server) return undefined;
   await administer(server.url, "drop database if exists migrated");
   await administer(server.url, "create database migrated");
-  const { db, close } = connect(databaseUrl(server.url, "migrated"));
+  const { db, close } = connect(siblingUrl(server.url, "migrated"));
   await migrate(db);
   await close();
   return server.stop;
