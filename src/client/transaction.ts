@@ -11,6 +11,8 @@ import {
   type PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
 import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
+import { databaseError } from "./errors.ts";
+import { lend } from "./loan.ts";
 import type { Executor, Transactor } from "./sql.ts";
 
 /** What has become of a transaction. */
@@ -25,6 +27,8 @@ interface TransactionState {
   readonly running: Set<Promise<unknown>>;
   /** Settles, never rejects, when no COPY has the connection to itself. */
   copied: Promise<unknown>;
+  /** The server has answered its COMMIT or ROLLBACK: the connection is in no transaction any more. */
+  ended: boolean;
   /** Who ends it: postgres.js unseen from here, other drivers by a last statement, which may be sent already. */
   commit: "driver" | "statement" | "sent";
 }
@@ -52,6 +56,7 @@ export async function confinedTransaction<Tx extends Executor, T>(
     failed: false,
     running: new Set(),
     copied: Promise.resolve(),
+    ended: false,
     commit: "statement",
   };
   const whole = async (tx: Tx): Promise<T> => {
@@ -69,12 +74,17 @@ export async function confinedTransaction<Tx extends Executor, T>(
     }
   };
   // A single client of pg has one session, for all its transactions and outside of them.
-  const session: typeof db._.session = Object.create(db._.session);
+  const { session, giveBack } = lend(db._.session);
   try {
     return await session.transaction(whole, config);
+  } catch (error) {
+    // A BEGIN that the server refused leaves nothing open.
+    if (!state.over) state.ended = isRefusal(error);
+    throw error;
   } finally {
     state.lost ||= !state.over;
     state.over = true;
+    giveBack(state.ended);
   }
 }
 
@@ -133,11 +143,9 @@ function confineSession(session: Pick<PgSession, "prepareQuery">, state: Transac
     const prepared = prepareQuery<Q>(...query);
     const execute = prepared.execute.bind(prepared);
     prepared.execute = (...values) => {
-      if (state.over && state.commit !== "driver" && /^(commit|rollback)$/.test(query[0].sql)) {
-        // The ROLLBACK that follows a COMMIT that failed: by then there is nothing to roll back.
-        if (state.commit === "sent") return Promise.resolve();
-        state.commit = "sent";
-        return execute(...values);
+      const [{ sql: text }] = query;
+      if (state.over && state.commit !== "driver" && (text === "commit" || text === "rollback")) {
+        return endBy(text, state, () => execute(...values));
       }
       return confined(state, async () => {
         const statement = execute(...values);
@@ -148,6 +156,31 @@ function confineSession(session: Pick<PgSession, "prepareQuery">, state: Transac
     return prepared;
   };
 }
+
+/** Sends the last statement of a transaction. */
+async function endBy(
+  statement: "commit" | "rollback",
+  state: TransactionState,
+  send: () => Promise<unknown>,
+): Promise<unknown> {
+  // The ROLLBACK that follows a COMMIT that failed: what that left is not for the next statement to mend.
+  if (state.commit === "sent") return undefined;
+  state.commit = "sent";
+  try {
+    const answer = await send();
+    state.ended = true;
+    return answer;
+  } catch (error) {
+    // The caller is told why the work failed, not that it could not be rolled back in words.
+    if (statement === "rollback") return undefined;
+    state.ended = isRefusal(error);
+    throw error;
+  }
+}
+
+/** The server has refused a statement, and goes on serving. */
+const isRefusal = (error: unknown): boolean =>
+  databaseError(error) !== undefined && !isConnectionLoss(error);
 
 /**
  * Runs a COPY, for which Drizzle has no word, on the connection of a transaction and by the same rules.

@@ -1,0 +1,58 @@
+/**
+ * The connection of a transaction, and what becomes of it. postgres.js asks the server: it hands a connection
+ * on when that says that no transaction is open. Drizzle over `pg` gives one back however its transaction
+ * ended, even inside of it, and never one whose BEGIN failed: here the end decides.
+ */
+
+/** A session that has the connection of one transaction. */
+interface Loan<Session> {
+  readonly session: Session;
+  /** Gives the connection back, or destroys it where its transaction may not have ended. */
+  readonly giveBack: (hasEnded: boolean) => void;
+}
+
+/** What is needed of a `Pool` of pg, and of a client that it lends. */
+interface Pool {
+  connect(): Promise<{ release: (destroy?: boolean) => void }>;
+}
+
+/** What is needed of a `Client` of pg. */
+interface Client {
+  end(): Promise<void>;
+}
+
+const isPool = (client: object): client is Pool =>
+  "connect" in client && typeof client.connect === "function" && "totalCount" in client;
+
+const isClient = (client: object): client is Client =>
+  "end" in client && typeof client.end === "function" && "escapeIdentifier" in client;
+
+/** A session of its own for one transaction: `Session` is Drizzle's, of any driver. */
+export function lend<Session extends object>(session: Session): Loan<Session> {
+  const own: Session = Object.create(session);
+  const client: unknown = Reflect.get(session, "client");
+  if (typeof client !== "object" || client === null) return { session: own, giveBack: () => {} };
+  if (isPool(client)) return lendOf(client, own);
+  if (!isClient(client)) return { session: own, giveBack: () => {} };
+  return {
+    session: own,
+    // It has no other connection: whoever uses it next is told that it is closed.
+    giveBack: (hasEnded) => {
+      if (!hasEnded) client.end().catch(() => {});
+    },
+  };
+}
+
+function lendOf<Session extends object>(pool: Pool, session: Session): Loan<Session> {
+  let release: ((destroy?: boolean) => void) | undefined;
+  const connect = async () => {
+    const lent = await pool.connect();
+    // The pool gives it a new one each time.
+    ({ release } = lent);
+    lent.release = () => {};
+    return lent;
+  };
+  const lender: Pool = Object.create(pool, { connect: { value: connect } });
+  Object.defineProperty(session, "client", { value: lender });
+  return { session, giveBack: (hasEnded) => release?.(!hasEnded) };
+}
