@@ -3,8 +3,10 @@
  * that are not public, of drizzle-orm 0.44.4 to 0.45 and postgres.js 3.4: a session's `prepareQuery` and a
  * transaction's `transaction` can be replaced, and a session can be the prototype of another.
  */
+import { AsyncLocalStorage } from "node:async_hooks";
 import { is, sql } from "drizzle-orm";
 import {
+  type PgPreparedQuery,
   type PgSession,
   PgTransaction,
   type PgTransactionConfig,
@@ -35,6 +37,16 @@ interface TransactionState {
 
 const states = new WeakMap<object, TransactionState>();
 
+/** A transaction that the running code is inside of. */
+interface Enclosing {
+  /** The session of the database that opened it. */
+  readonly database: object;
+  readonly state: TransactionState;
+  readonly outer: Enclosing | undefined;
+}
+
+const enclosing = new AsyncLocalStorage<Enclosing>();
+
 /**
  * `db.transaction`, kept to itself. postgres.js sends what a transaction that is over still says on the
  * connection it had, into the transaction of whoever has it now: a statement that `Promise.all` left
@@ -42,6 +54,9 @@ const states = new WeakMap<object, TransactionState>();
  * refused. And where the connection is lost, no COMMIT or ROLLBACK follows the work: that would end
  * another's transaction, or bring down the process. A transaction inside another is left to whoever opened
  * that one.
+ *
+ * While `work` runs the database itself is closed to it: a statement of `db` would wait for a connection, and
+ * where each that there is waits so, for ever.
  */
 export async function confinedTransaction<Tx extends Executor, T>(
   db: Transactor<Tx>,
@@ -50,6 +65,9 @@ export async function confinedTransaction<Tx extends Executor, T>(
 ): Promise<T> {
   // A nested one shares its session with the outer one, which goes on.
   if (is(db, PgTransaction)) return db.transaction(work, config);
+  const database = db._.session;
+  refuseInside(database);
+  watch(database);
   const state: TransactionState = {
     over: false,
     lost: false,
@@ -63,7 +81,9 @@ export async function confinedTransaction<Tx extends Executor, T>(
     if (is(tx, PostgresJsTransaction)) state.commit = "driver";
     confine(tx, state);
     try {
-      const result = await work(tx);
+      const result = await enclosing.run({ database, state, outer: enclosing.getStore() }, () =>
+        work(tx),
+      );
       // Unless a savepoint was rolled back, PostgreSQL refuses this.
       if (state.failed && state.commit === "statement") await tx.execute(sql`select 1`);
       return result;
@@ -74,7 +94,7 @@ export async function confinedTransaction<Tx extends Executor, T>(
     }
   };
   // A single client of pg has one session, for all its transactions and outside of them.
-  const { session, giveBack } = lend(db._.session);
+  const { session, giveBack } = lend(database);
   try {
     return await session.transaction(whole, config);
   } catch (error) {
@@ -86,6 +106,51 @@ export async function confinedTransaction<Tx extends Executor, T>(
     state.over = true;
     giveBack(state.ended);
   }
+}
+
+/** @throws {TypeError} when the running code is inside of a transaction of this database */
+function refuseInside(database: object): void {
+  for (let at = enclosing.getStore(); at; at = at.outer) {
+    if (at.database === database && !at.state.over) {
+      throw new TypeError(
+        "this runs inside a transaction of the same database, which has its connection: use the transaction's tx, not db",
+      );
+    }
+  }
+}
+
+type Session = Pick<PgSession, "prepareQuery" | "transaction">;
+
+const isSession = (value: object): value is Session =>
+  "prepareQuery" in value && typeof value.prepareQuery === "function";
+
+const watched = new WeakSet<object>();
+
+/** Has statements and transactions of a database refused inside of its own transactions. */
+function watch(database: object): void {
+  if (watched.has(database) || !isSession(database)) return;
+  watched.add(database);
+  // The session of a transaction on a single client of pg inherits from this one, and is let through.
+  const refusing = async (self: unknown, run: () => unknown): Promise<unknown> => {
+    if (self === database) refuseInside(database);
+    return run();
+  };
+  database.transaction = new Proxy(database.transaction, {
+    apply: (transaction, self, words) =>
+      refusing(self, () => Reflect.apply(transaction, self, words)),
+  });
+  database.prepareQuery = new Proxy(database.prepareQuery, {
+    apply: (prepareQuery, self, words) => {
+      const prepared: PgPreparedQuery<PreparedQueryConfig> = Reflect.apply(
+        prepareQuery,
+        self,
+        words,
+      );
+      const execute = prepared.execute.bind(prepared);
+      prepared.execute = (values, ...rest) => refusing(self, () => execute(values, ...rest));
+      return prepared;
+    },
+  });
 }
 
 /** Returns at once, or never: postgres.js goes on only from a connection that is still the transaction's. */
