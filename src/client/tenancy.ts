@@ -102,11 +102,13 @@ async function actAs<Tx extends Executor, T>(
   }
   return confinedTransaction(db, async (tx) => {
     // One statement, and awaited: Drizzle's queries are lazy, and one of `work` could overtake it.
+    // Temporary objects come last: of a tenant with SQL of its own they stay on a pooled connection.
     const switched = await tx
       .execute(
-        sql`select set_config('request.jwt.claims', ${claims}, true), set_config('role', ${role}, true),
-          ${readOnly ? sql`set_config('transaction_read_only', 'on', true),` : undefined}
-          row_security_active('public.agent_registry') as secured`,
+        sql`select pg_catalog.set_config('request.jwt.claims', ${claims}, true), pg_catalog.set_config('role', ${role}, true),
+          pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(pg_catalog.current_setting('search_path'), ''), 'pg_temp'), true),
+          ${readOnly ? sql`pg_catalog.set_config('transaction_read_only', 'on', true),` : undefined}
+          pg_catalog.row_security_active('public.agent_registry') as secured`,
       )
       .then(undefined, (error: unknown) => {
         throw switchRefused(role, error);

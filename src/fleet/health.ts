@@ -56,10 +56,10 @@ const replaced = columnList(agentHealthRealtime, (name) =>
     : `${name} = excluded.${name}`,
 );
 
-const FORMER = sql`(select timestamp from agent_health_realtime where agent_id = agent.id)`;
+const FORMER = sql`(select timestamp from public.agent_health_realtime where agent_id = agent.id)`;
 
 /** The instant of an agent's 1,000th row from the end, or of its first. */
-const EARLIEST = sql`(select min(timestamp) from (select timestamp from agent_execution_logs
+const EARLIEST = sql`(select min(timestamp) from (select timestamp from public.agent_execution_logs
   where agent_id = agent.id and timestamp <= clock.now order by timestamp desc limit 1000) as latest)`;
 
 // OFFSET 0 keeps the planner from moving the sub-selects into the condition on the log: not being leakproof, they
@@ -67,7 +67,7 @@ const EARLIEST = sql`(select min(timestamp) from (select timestamp from agent_ex
 // Sorted, so that two refreshers lock the rows in one order.
 const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sql`
   with written as (
-    insert into agent_health_realtime as stored (${columns})
+    insert into public.agent_health_realtime as stored (${columns})
     select ${columns} from (
       select agent.id as agent_id, agent.organization_id, clock.now as timestamp, seen.*, rate.*,
         case
@@ -79,8 +79,8 @@ const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sq
         coalesce(breaker.state, 'closed') as circuit_state,
         breaker.opened_at as circuit_opened_at
       from (select coalesce(${now?.toISOString() ?? null}::timestamptz, statement_timestamp()) as now) as clock
-      cross join agent_registry as agent
-      left join circuit_breaker_state as breaker on breaker.agent_id = agent.id
+      cross join public.agent_registry as agent
+      left join public.circuit_breaker_state as breaker on breaker.agent_id = agent.id
       cross join lateral (
         select least(clock.now - interval '1 hour', coalesce(${FORMER}, ${EARLIEST})) as since
         offset 0
@@ -104,7 +104,7 @@ const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sq
             status in ('failure', 'timeout') as is_failure,
             bool_or(status in ('failure', 'timeout')) over execution as has_failed,
             bool_and(status = 'success') over execution as has_succeeded
-          from agent_execution_logs
+          from public.agent_execution_logs
           where agent_id = agent.id and timestamp >= since and timestamp <= clock.now
           window execution as (partition by execution_id)
         ) as log

@@ -23,7 +23,7 @@ export async function promotePrompt(tx: Executor, promptId: string): Promise<Pro
   // A statement of its own: the UPDATE must see what the promotion before it did, and it sees what was
   // committed when it began. Keys to the agent (new prompts, new logs) are not held up.
   await tx.execute(sql`
-    select from ${agentRegistry} where id = (select agent_id from ${agentPrompts} where id = ${promptId})
+    select from public.${agentRegistry} where id = (select agent_id from public.${agentPrompts} where id = ${promptId})
     for no key update`);
   const [promotion] = rows<{
     agentId: string;
@@ -32,9 +32,9 @@ export async function promotePrompt(tx: Executor, promptId: string): Promise<Pro
   }>(
     await tx.execute(sql`
       with chosen as (
-        select id, agent_id from ${agentPrompts} where id = ${promptId} for no key update
+        select id, agent_id from public.${agentPrompts} where id = ${promptId} for no key update
       ), changed as (
-        update ${agentPrompts} as prompt set is_active = prompt.id = chosen.id from chosen
+        update public.${agentPrompts} as prompt set is_active = prompt.id = chosen.id from chosen
         where prompt.agent_id = chosen.agent_id and prompt.is_active <> (prompt.id = chosen.id)
         returning prompt.id, prompt.is_active
       )

@@ -101,7 +101,7 @@ const rollUp = ({ from, to }: RollUpDays): SQL => sql`
       coalesce(sum(token_count_output), 0) as tokens_output,
       avg(quality_score) as quality,
       array_agg(left(coalesce(error_type, 'unknown'), 255)) filter (where status = 'failure') as errors
-    from agent_execution_logs
+    from public.agent_execution_logs
     where timestamp >= ${from}::date::timestamp at time zone 'UTC'
       and timestamp < (${to}::date + 1)::timestamp at time zone 'UTC'
     group by 1, 2, 3
@@ -126,21 +126,21 @@ const rollUp = ({ from, to }: RollUpDays): SQL => sql`
       error.distribution as error_distribution,
       agent.organization_id
     from day
-    join agent_registry as agent on agent.id = agent_id
+    join public.agent_registry as agent on agent.id = agent_id
     cross join lateral (
       select count(*)::int as types, (array_agg(type order by times desc, type collate "C"))[1] as most_common,
         coalesce(jsonb_object_agg(type, times), '{}') as distribution
       from (select type, count(*) as times from unnest(errors) as type group by type) as error
     ) as error
   ), removed as (
-    delete from agent_performance_metrics as stored
-    using agent_registry as agent
+    delete from public.agent_performance_metrics as stored
+    using public.agent_registry as agent
     where agent.id = stored.agent_id and stored.date between ${from} and ${to}
       and not exists (select from computed where computed.agent_id = stored.agent_id
         and computed.date = stored.date and computed.prompt_version_id is not distinct from stored.prompt_version_id)
     returning stored.id
   ), written as (
-    insert into agent_performance_metrics as stored (${columns})
+    insert into public.agent_performance_metrics as stored (${columns})
     select ${columns} from computed
     order by agent_id, date, prompt_version_id
     on conflict (agent_id, prompt_version_id, date) do update set (${columns}) = row(${excluded})

@@ -165,7 +165,7 @@ async function worthwhileProbes(
         lateral (select ceil(sqrt(${OWN_ROWS * limit} * pages / ${COST})) as enough) as bound
       where built_over >= ${ENOUGH_ROWS} and enough < (
         select count(*) from (
-          select from ${embeddings} ${joined ? sql`join ${logs} on ${logs.id} = ${embeddings.executionLogId}` : undefined}
+          select from public.${embeddings} ${joined ? sql`join public.${logs} on ${logs.id} = ${embeddings.executionLogId}` : undefined}
           where ${scope} limit enough::bigint + 1) as candidates)`),
   );
   return worthwhile?.probes;

@@ -8,7 +8,9 @@ import { copyIn } from "../../src/fleet/record/binary-copy.ts";
 import { connect } from "../../src/client/connect.ts";
 import { type Transaction, rows } from "../../src/client/sql.ts";
 import { withOrganization } from "../../src/client/tenancy.ts";
+import { refreshHealth } from "../../src/fleet/health.ts";
 import { recordExecutionStream, recordExecutions } from "../../src/fleet/record/record.ts";
+import { rollUpMetrics } from "../../src/fleet/rollup.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../../src/testing.ts";
 import { suite } from "../engine.ts";
@@ -190,13 +192,39 @@ suite("recording executions, between sessions", (database) => {
 
   test("a COPY that the server refuses rejects the call, and the transaction goes on", async () => {
     await asTenant(async (tx) => {
-      const foreign = tx.transaction(async (inner) => {
-        await inner.execute(sql`create temporary table meta_agent_incoming_executions (n int)`);
+      const refused = tx.transaction(async (inner) => {
+        await inner.execute(sql`set local statement_timeout = '5ms'`);
         await recordExecutions(inner, executions(6000));
       });
-      await expect(foreign).rejects.toThrow("entries 0 to 4999: row field count is");
+      await expect(refused).rejects.toThrow(/canceling statement due to statement timeout/);
       expect(await recordExecutions(tx, executions(6000))).toMatchObject({ inserted: 6000 });
     });
+  });
+
+  test("nothing that a tenant left on the connection is used by the next one", async () => {
+    const { db, close } = connect(`${database.url}?max=1`);
+    onTestFinished(close);
+    await withOrganization(db, randomUUID(), async (tx) => {
+      await tx.execute(sql`create temporary table meta_agent_incoming_executions (n int)`);
+      await tx.execute(
+        sql`create function pg_temp.spy() returns trigger language plpgsql as 'begin raise exception ''planted''; end'`,
+      );
+      await tx.execute(sql`create trigger spy before insert or truncate on pg_temp.meta_agent_incoming_executions
+        for each statement execute function pg_temp.spy()`);
+      for (const table of ["agent_execution_logs", "agent_registry", "agent_prompts"]) {
+        await tx.execute(sql.raw(`create temporary table ${table} (id int)`));
+      }
+    });
+    const log = newExecutionLog({ agentId: agent.id, timestamp: new Date("2026-02-03T12:00:00Z") });
+    await asTenant(async (tx) => {
+      expect(await recordExecutions(tx, [log, ...executions(2000)])).toMatchObject({
+        inserted: 2001,
+      });
+      expect(await tx.select().from(agentRegistry)).toMatchObject([{ id: agent.id }]);
+      const day = { from: "2026-02-03", to: "2026-02-03" };
+      expect(await rollUpMetrics(tx, day)).toMatchObject({ rows: 1, written: 1 });
+      expect(await refreshHealth(tx)).toEqual({ written: 1 });
+    }, db);
   });
 
   test("a session that the server ends rejects the call", async () => {

@@ -102,8 +102,10 @@ class Recorder {
   readonly #report = { inserted: 0, repeated: 0, conflicting: new Array<string>() };
   #settled: Promise<void> = Promise.resolve();
   #copied: Promise<void> = Promise.resolve();
-  /** Whether COPY is possible, and into a table that is there; unknown until it is needed. */
-  #copy: Possibilities | undefined;
+  /** Whether COPY is possible; unknown until it is needed. */
+  #copies: boolean | undefined;
+  /** Whether this recorder has made its table. One that it finds may be anybody's, with triggers. */
+  #made = false;
   /** What chunks were sent from; large buffers are dear to make and to collect. */
   readonly #spares: Buffer[] = [];
   readonly tx: Executor;
@@ -142,7 +144,7 @@ class Recorder {
 
   /** For COPY, where the chunk is worth it and it is possible. */
   async #encode(batch: Batch): Promise<void> {
-    if ((batch.isLarge || this.#copy?.made) && (await this.#mayCopy())) batch.encode(this.#spares);
+    if ((batch.isLarge || this.#made) && (await this.#mayCopy())) batch.encode(this.#spares);
   }
 
   async #send(batch: Batch): Promise<void> {
@@ -176,30 +178,33 @@ class Recorder {
   /** Whether a COPY is possible. */
   async #mayCopy(): Promise<boolean> {
     if (!is(this.tx._.session, PostgresJsSession)) return false;
-    this.#copy ??= await this.#possibilities();
-    return this.#copy.may;
+    this.#copies ??= await this.#mayMakeTable();
+    return this.#copies;
   }
 
   /** Copies rows into the temporary table. */
   async #copyRows({ _: { session } }: Executor, encoded: Buffer): Promise<SQL> {
     if (!is(session, PostgresJsSession)) throw new TypeError("COPY needs postgres.js");
-    const emptied = this.#copy?.made
+    const emptied = this.#made
       ? `truncate ${INCOMING_TABLE}`
-      : `create temporary table ${INCOMING_TABLE} (${FIELD_LIST}) on commit drop`;
+      : `drop table if exists ${INCOMING_TABLE} cascade; create temporary table ${INCOMING_TABLE} (${FIELD_LIST}) on commit drop`;
     const statement = `${emptied}; copy ${INCOMING_TABLE} from stdin (format binary)`;
     this.#copied = copyIn(session, { statement, rows: encoded });
     await this.#copied;
-    this.#copy = { may: true, made: true };
+    this.#made = true;
     this.#spares.push(Buffer.from(encoded.buffer));
     return fromTable;
   }
 
-  async #possibilities(): Promise<Possibilities> {
+  /** Where another role has left a table of that name on the connection, it could not be replaced. */
+  async #mayMakeTable(): Promise<boolean> {
     await this.#settled;
-    return one<Possibilities>(
+    const { may } = await one<{ may: boolean }>(
       this.tx,
-      sql`select has_database_privilege(current_database(), 'TEMP') as may, to_regclass(${INCOMING_TABLE}) is not null as made`,
+      sql`select has_database_privilege(current_database(), 'TEMP') and not exists (select from pg_class
+        where oid = to_regclass(${INCOMING_TABLE}) and relowner <> current_user::regrole) as may`,
     );
+    return may;
   }
 
   async #write(tx: Executor, batch: Batch, encoded: Buffer | string): Promise<void> {
@@ -258,11 +263,6 @@ async function embed(
     from json_populate_recordset(null::public.execution_embeddings, ${`[${json.join(",")}]`}::text::json) as e
     join public.agent_execution_logs as l on l.id = e.execution_log_id
     where not exists (select from public.execution_embeddings as x where x.execution_log_id = l.id)`);
-}
-
-interface Possibilities {
-  may: boolean;
-  made: boolean;
 }
 
 const placesOf = (written: string) =>
