@@ -9,7 +9,7 @@ export {
   healthThresholds,
   loadConfig,
 } from "./config.ts";
-export { type Connection, connect, waitForServer } from "./client/connect.ts";
+export { type ConnectOptions, type Connection, connect, waitForServer } from "./client/connect.ts";
 export { type Schema, schema } from "./client/schema.ts";
 export { type Database, type Transaction, rows } from "./client/sql.ts";
 export * from "./client/tenancy.ts";

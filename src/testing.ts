@@ -32,7 +32,8 @@ import type {
   NewShadowTest,
   NewSlaCompliance,
 } from "./schema/index.ts";
-import { administer, siblingUrl } from "./client/server.ts";
+import { administer } from "./client/server.ts";
+import { siblingUrl } from "./client/url.ts";
 
 /**
  * A migrated database of its own for a test file: embedded and in memory, or with `url` on a server, such

@@ -3,10 +3,10 @@ import { setTimeout } from "node:timers/promises";
 import { sql } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/postgres-js";
 import postgres from "postgres";
-import { POSTGRES_URL } from "../config.ts";
 import { isUnreachable } from "./errors.ts";
 import { schema } from "./schema.ts";
 import type { Database } from "./sql.ts";
+import { readUrl } from "./url.ts";
 
 /**
  * An open database and how to close it, which gives running statements five seconds. `label` says what it
@@ -18,26 +18,80 @@ export interface Connection {
   readonly close: () => Promise<void>;
 }
 
+/** How to connect. What the URL says, too, is overridden. */
+export interface ConnectOptions {
+  /** Connections at most. Default 10. */
+  readonly max?: number | undefined;
+  /** Seconds until an attempt to connect has failed. Default 10. */
+  readonly connectTimeout?: number | undefined;
+  /** Seconds after which a connection that nobody uses is closed. Default: never. */
+  readonly idleTimeout?: number | undefined;
+  /** Seconds after which a connection is replaced by a new one. Default: 30 to 60 minutes. */
+  readonly maxLifetime?: number | undefined;
+  /** Seconds between attempts to reach a server that is away, at most; they begin with milliseconds. Default 2. */
+  readonly maxBackoff?: number | undefined;
+  /** Seconds a statement may take; the server then cancels it. Default: the server's own setting. */
+  readonly statementTimeout?: number | undefined;
+  /** How the sessions call themselves in `pg_stat_activity`. Default `meta-agent-db`. */
+  readonly applicationName?: string | undefined;
+  /** TLS: on or off, how strict, or options of `tls.connect` such as `{ ca }`. Default: as `sslmode` of the URL says. */
+  readonly ssl?: boolean | "require" | "allow" | "prefer" | "verify-full" | object | undefined;
+}
+
 /**
- * Connects to a PostgreSQL server, lazily and through a pool.
- * @throws {TypeError} when `url` is not `postgres://…`; the message does not repeat it
+ * Connects to a PostgreSQL server, lazily and through a pool. Parameters of the URL that only libpq, Prisma or
+ * a provider understands are left out, and the label names them.
+ * @example
+ * const { db, close } = connect(process.env.DATABASE_URL, { max: 20, applicationName: "worker" });
+ * @throws {TypeError} when `url` is not `postgres://…` or an option is no number of 0 or more; no message
+ * repeats a URL
  */
-export function connect(url: string): Connection {
-  const label = redactedUrl(url);
-  const options = {
+export function connect(url: string, options: ConnectOptions = {}): Connection {
+  const read = readUrl(url);
+  const client = postgres(read.url, {
+    ...driverOptions(options),
     onnotice: () => {},
-    connect_timeout: 10,
     // postgres.js prepares its own COMMIT. A transaction pooler brings that to a session that does not know
     // it: the transaction is rolled back, and the caller is told that it was committed.
     prepare: false,
-    // The column kinds read dates as ISO writes them, whatever the database is set to.
-    connection: { application_name: "meta-agent-db", DateStyle: "ISO" },
-    ...(hasOneHost(url) ? { socket: promptSocket } : {}),
-  };
-  const client = postgres(url, options);
+    ...(read.hasOneHost ? { socket: promptSocket } : {}),
+  });
+  const ignored = read.ignored.length > 0 ? ` (ignoring ${read.ignored.join(", ")})` : "";
   // For ever it would wait for a transaction that has lost its connection: that one never ends.
-  return { db: drizzle(client, { schema }), label, close: () => client.end({ timeout: 5 }) };
+  return {
+    db: drizzle(client, { schema }),
+    label: read.label + ignored,
+    close: () => client.end({ timeout: 5 }),
+  };
 }
+
+function driverOptions({ applicationName = "meta-agent-db", ssl, ...numbers }: ConnectOptions) {
+  const wrong = Object.entries(numbers).filter(
+    ([, value]) => value !== undefined && !(Number.isFinite(value) && value >= 0),
+  );
+  if (wrong.length > 0) {
+    throw new TypeError(
+      `connect: expected numbers of 0 or more: ${wrong.map(([name]) => name).join(", ")}`,
+    );
+  }
+  const { max, connectTimeout = 10, idleTimeout, maxLifetime, statementTimeout } = numbers;
+  const given = { max, idle_timeout: idleTimeout, max_lifetime: maxLifetime, ssl };
+  return {
+    ...Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)),
+    connect_timeout: connectTimeout,
+    backoff: backoffUpTo(numbers.maxBackoff ?? 2),
+    connection: {
+      application_name: applicationName,
+      // The column kinds read dates as ISO writes them, whatever the database is set to.
+      DateStyle: "ISO",
+      ...(statementTimeout === undefined ? {} : { statement_timeout: statementTimeout * 1000 }),
+    },
+  };
+}
+
+/** Seconds until the next attempt, by how many have failed; spread, so that not all clients come at once. */
+const backoffUpTo = (most: number) => (failed: number) =>
+  (0.5 + Math.random() / 2) * Math.min(3 ** failed / 100, most);
 
 /**
  * Waits until the server answers; a connection that fails for another reason than that it is not up (a
@@ -63,12 +117,6 @@ export async function waitForServer(
   }
 }
 
-/** Only postgres.js itself knows which of several hosts is next. */
-function hasOneHost(url: string): boolean {
-  const hosts = POSTGRES_URL.exec(url)?.[4] || (process.env["PGHOST"] ?? "");
-  return !hosts.includes(",");
-}
-
 /**
  * A socket that sends at once. postgres.js leaves Nagle's algorithm on, and the end of each COPY then
  * waits some 40 ms for an acknowledgement.
@@ -84,14 +132,4 @@ async function promptSocket(to: {
   const [[host = ""], [port = 0]] = [to.host, to.port];
   // With TLS, the name that the certificate must bear.
   return Object.assign(openSocket({ host, port, noDelay: true }), { host });
-}
-
-function redactedUrl(url: string): string {
-  const [, scheme, user, , hosts = "", database = ""] = POSTGRES_URL.exec(url) ?? [];
-  if (!scheme) {
-    throw new TypeError(
-      "database URL: expected postgres://user:password@host:5432/database, special characters of the password percent-encoded",
-    );
-  }
-  return `${scheme}${user ? `${user}@` : ""}${hosts}${database}`;
 }
