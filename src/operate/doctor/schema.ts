@@ -1,10 +1,9 @@
 /** Checks of the schema, its references and indexes, and what the planner knows. */
 import { sql } from "drizzle-orm";
-import { type Kind, kindOf } from "../drift/catalog.ts";
-import { diff } from "../drift/diff.ts";
+import { plannedFindings } from "../drift/diff.ts";
+import { isMinor } from "../drift/kinds.ts";
 import { EMBEDDING_INDEXES, ENOUGH_ROWS, embeddingIndexStates, fittedLists } from "../rebuild.ts";
 import type { Database } from "../../client/sql.ts";
-import type { Finding } from "../drift/findings.ts";
 import { UnreadableJournalError } from "../migrate/journal.ts";
 import { type MigrationRecord, migrationStatus } from "../migrate/migrate.ts";
 import { type Check, type Judgement, checkOf, count, error, info, ours, warning } from "./check.ts";
@@ -55,19 +54,15 @@ async function journalFindings(db: Database): Promise<{ grave: Judgement[]; unre
 }
 
 const drift = async (db: Database): Promise<Judgement[]> =>
-  (await diff(db))
+  (await plannedFindings(db))
     // Of an invalid index there is more to say than that it is one.
-    .filter(({ found }) => !found?.endsWith("-- invalid"))
-    .map(({ object, problem, why, repair, safe }) =>
-      (isMinor(kindOf({ object }), problem) ? warning : error)(
+    .filter(({ live }) => !(live?.kind === "index" && live.facts.state === "invalid"))
+    .map(({ object: { kind }, finding: { object, problem, why, repair, safe } }) =>
+      (isMinor(kind, problem) ? warning : error)(
         `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,
         safe ? "meta-agent-db diff --repair" : repair.map((statement) => `${statement};`).join(" "),
       ),
     );
-
-/** What serves speed and understanding, not isolation or the sense of rows. */
-const isMinor = (kind: Kind, problem: Finding["problem"]): boolean =>
-  ["index", "statistics", "comment"].includes(kind) || (kind === "column" && problem === "extra");
 
 export const references = checkOf<{ reference: string; table: string; columns: string }>(
   "references",
