@@ -14,7 +14,7 @@ import {
 import { KINDS, comparable, isHarmless, parentOf, relocated } from "./kinds.ts";
 import { lockMigrators } from "../migrate/lock.ts";
 import { MigrationError, pendingMigrations } from "../migrate/migrate.ts";
-import { withServersNames } from "../../client/settings.ts";
+import { withServersNames, withSettings } from "../../client/settings.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
 
 /**
@@ -82,7 +82,9 @@ export async function applyRepairs(
   const steps = chosen.flatMap(({ finding: { object }, steps: own }) =>
     own.map((step) => ({ ...step, object })),
   );
-  await withServersNames(tx, () => carryOut(tx, steps));
+  // Functions are made before the tables that they read.
+  const settings = { check_function_bodies: "off" };
+  await withServersNames(tx, () => withSettings(tx, settings, () => carryOut(tx, steps)));
   return { repaired: chosen.map(({ finding }) => finding), remaining: await diff(tx) };
 }
 
@@ -90,8 +92,6 @@ async function carryOut(
   tx: Transaction,
   steps: readonly (PlannedFinding["steps"][number] & { object: string })[],
 ): Promise<void> {
-  // Functions are made before the tables that they read.
-  await tx.execute(sql`select pg_catalog.set_config('check_function_bodies', 'off', true)`);
   for (const { object, statement } of steps.toSorted((a, b) => a.phase - b.phase)) {
     try {
       await tx.execute(sql.raw(statement));

@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "../../client/sql.ts";
+import { type Queryable, rows } from "../../client/sql.ts";
 import { JOURNAL } from "../../drizzle-kit.ts";
 
 /** The journal as SQL names it. */
@@ -39,7 +39,7 @@ export class UnreadableJournalError extends Error {
  * The journal in the order of its rows; empty where there is none.
  * @throws {UnreadableJournalError} when this login may not read it, saying who may and which grants are missing
  */
-export async function readJournal(db: Database | Transaction): Promise<JournalRow[]> {
+export async function readJournal(db: Queryable): Promise<JournalRow[]> {
   // By the catalog: to_regclass raises where the schema may not be looked into.
   const [journal] = rows<{ readable: boolean; owner: string; login: string }>(
     await db.execute(sql`
