@@ -39,7 +39,7 @@ export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
 export * from "./migrations.ts";
-export type { Offence } from "./operate/adopt/violations.ts";
+export type { Violation } from "./operate/adopt/violations.ts";
 export * from "./fleet/prompts.ts";
 export * from "./fleet/record/record.ts";
 export * from "./validation/refusals.ts";

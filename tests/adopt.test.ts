@@ -410,7 +410,7 @@ suite(
       }));
 
     const ASKING = [
-      ...["adopt/adopt", "adopt/violations", "drift/catalog", "drift/expected"],
+      ...["adopt/adopt", "adopt/violations", "drift/catalog", "drift/expected", "drift/kinds"],
       ...["migrate/journal", "migrate/lock"],
     ].map((name) => `operate/${name}`);
     const plantedFor = (spared: readonly string[] = []) =>
