@@ -4,7 +4,7 @@ import { TABLES } from "../src/schema/all.ts";
 import { type Part, partsOf } from "./catalog.ts";
 import { type Query, openEmpty, suite } from "./engine.ts";
 import { makeSeed } from "./made-by-seed.ts";
-import { type ClosedList, SEED_INDEXES, SEED_LISTS } from "./seed.ts";
+import { type ClosedList, SEED_INDEXES, SEED_LISTS, SEED_TABLES } from "./seed.ts";
 
 // The database that the migrations make is the one that the seed's SQL makes, but for what is decided otherwise:
 // all of that stands here, so that a change of mind shows.
@@ -93,7 +93,7 @@ const ADDED_LISTS: readonly ClosedList[] = [
 
 type Column = Part<"column">;
 
-/** What is compared of a database: its schema public. */
+/** What is compared of a database: its schema public, and there the seed's tables. */
 interface Catalogued {
   readonly tables: readonly string[];
   readonly columns: readonly Column[];
@@ -103,12 +103,14 @@ interface Catalogued {
 
 async function read(query: Query): Promise<Catalogued> {
   const isPublic = ({ schema }: { schema: string }) => schema === "public";
+  const isSeeds = (part: { schema: string; table: string }) =>
+    isPublic(part) && SEED_TABLES.includes(part.table);
   const tables = (await partsOf(query, ["table"])).filter(isPublic);
   return {
     tables: tables.map(({ table }) => table).toSorted(),
-    columns: (await partsOf(query, ["column"])).filter(isPublic),
-    constraints: (await partsOf(query, ["constraint"])).filter(isPublic),
-    indexes: (await partsOf(query, ["index"])).filter(isPublic),
+    columns: (await partsOf(query, ["column"])).filter(isSeeds),
+    constraints: (await partsOf(query, ["constraint"])).filter(isSeeds),
+    indexes: (await partsOf(query, ["index"])).filter(isSeeds),
   };
 }
 
@@ -139,8 +141,6 @@ const isList = ({ letter, columns, definition }: Part<"constraint">) =>
 const literals = (definition: string): string[] =>
   [...definition.matchAll(/'([^']*)'/g)].map(([, literal = ""]) => literal);
 
-const tableNames = TABLES.map(getTableName).toSorted();
-
 suite("the catalog is the seed's", (database) => {
   let ours: Catalogued;
   let seeds: Catalogued;
@@ -155,20 +155,21 @@ suite("the catalog is the seed's", (database) => {
     }
   });
 
-  test("the tables are the seed's 21", () => {
-    expect(ours.tables).toEqual(seeds.tables);
-    expect(tableNames).toEqual(seeds.tables);
+  test("the tables are the seed's 21, and no others but those of src/schema", () => {
+    expect(SEED_TABLES.toSorted()).toEqual(seeds.tables);
     expect(seeds.tables).toHaveLength(21);
+    expect(ours.tables).toEqual(expect.arrayContaining([...SEED_TABLES]));
+    expect(ours.tables).toEqual(TABLES.map(getTableName).toSorted());
   });
 
-  test.each(tableNames)("%s has the seed's columns and types, in order", (table) => {
+  test.each(SEED_TABLES)("%s has the seed's columns and types, in order", (table) => {
     const typed = (columns: readonly Column[]) => columns.map(({ name, type }) => [name, type]);
     const expected = inOurOrder(ofTable(seeds.columns, table));
     expect(expected).not.toHaveLength(0);
     expect(typed(ofTable(ours.columns, table))).toEqual(typed(expected));
   });
 
-  test.each(tableNames)("%s has the seed's defaults, and ours where it says none", (table) => {
+  test.each(SEED_TABLES)("%s has the seed's defaults, and ours where it says none", (table) => {
     const expected = inOurOrder(ofTable(seeds.columns, table)).map(({ name, default: said }) => [
       name,
       said ?? ADDED_DEFAULTS[`${table}.${name}`] ?? ADDED_DEFAULTS[name] ?? null,
@@ -178,7 +179,7 @@ suite("the catalog is the seed's", (database) => {
     );
   });
 
-  test.each(tableNames)("%s demands what the seed and our decisions demand", (table) => {
+  test.each(SEED_TABLES)("%s demands what the seed and our decisions demand", (table) => {
     const required = ofTable(ours.columns, table).filter(({ notNull }) => notNull);
     expect(required.map(({ name }) => name)).toEqual(
       inOurOrder(ofTable(seeds.columns, table))
@@ -187,7 +188,7 @@ suite("the catalog is the seed's", (database) => {
     );
   });
 
-  test.each(tableNames)("%s has its key and the seed's uniques, and no others", (table) => {
+  test.each(SEED_TABLES)("%s has its key and the seed's uniques, and no others", (table) => {
     const uniques = ({ constraints, indexes }: Catalogued) => {
       const kept = definitions(ofTable(constraints, table));
       return ofTable(indexes, table)
@@ -215,7 +216,7 @@ suite("the catalog is the seed's", (database) => {
     expect(paths).toEqual(expect.arrayContaining(Object.keys(ON_DELETE)));
   });
 
-  test.each(tableNames)("%s refers as the seed's does, with our rules for a deletion", (table) => {
+  test.each(SEED_TABLES)("%s refers as the seed's does, with our rules for a deletion", (table) => {
     const keys = ({ constraints }: Catalogued) =>
       ofTable(constraints, table).filter(({ letter }) => letter === "f");
     const expected = keys(seeds).map(({ name, columns, definition }) => {
@@ -225,7 +226,7 @@ suite("the catalog is the seed's", (database) => {
     expect(definitions(keys(ours))).toEqual(Object.fromEntries(expected));
   });
 
-  test.each(tableNames)(
+  test.each(SEED_TABLES)(
     "%s takes the listed values and no others, where there is a list",
     async (table) => {
       for (const { column, values } of listsOf(table)) {
@@ -262,9 +263,9 @@ suite("the catalog is the seed's", (database) => {
   }
 
   test("no other column is limited to a list: the seed's open ones stay open", () => {
-    const named = tableNames
-      .flatMap(listsOf)
-      .map(({ table, column }) => `${table}_${column}_check`);
+    const named = SEED_TABLES.flatMap(listsOf).map(
+      ({ table, column }) => `${table}_${column}_check`,
+    );
     expect(named).toHaveLength(22);
     expect(
       ours.constraints

@@ -9,6 +9,11 @@ export const SEED_FILES: readonly { readonly name: string; readonly text: string
   .toSorted()
   .map((name) => ({ name, text: readFileSync(new URL(name, DIRECTORY), "utf8") }));
 
+/** Its tables by name. */
+export const SEED_TABLES: readonly string[] = SEED_FILES.flatMap(({ text }) =>
+  [...text.matchAll(/^CREATE TABLE (\w+)/gm)].map(([, name = ""]) => name),
+);
+
 /** Its indexes by name. */
 export const SEED_INDEXES: readonly string[] = SEED_FILES.flatMap(({ text }) =>
   [...text.matchAll(/^CREATE INDEX (\w+)/gm)].map(([, name = ""]) => name),
