@@ -379,7 +379,7 @@ const owner = (table: string, alias: string) =>
     ? `(select organization_id from agent_prompts where id = ${alias}.prompt_id)`
     : `${alias}.organization_id`;
 
-/** How each execution ended, as SPEC defines it. */
+/** How each execution ended: a failure among its rows decides, then a timeout, a cancellation, a run. */
 const OUTCOMES = `outcome as (
   select agent_id, execution_id, min(prompt_version_id::text)::uuid as prompt_version_id,
     min(timestamp) as started,

@@ -1,4 +1,4 @@
-import { sql } from "drizzle-orm";
+import { getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { readCatalog } from "../src/operate/drift/catalog.ts";
 import { type Transaction, rows } from "../src/client/sql.ts";
@@ -6,9 +6,9 @@ import { RepairError, applyRepairs, diff, repair } from "../src/operate/drift/di
 import { expectedOf } from "../src/operate/drift/expected.ts";
 import type { CatalogObject } from "../src/operate/drift/facts.ts";
 import { KINDS } from "../src/operate/drift/kinds.ts";
+import { TABLES } from "../src/schema/all.ts";
 import { lines, run, undone } from "./diff/damage.ts";
 import { engine, suite } from "./engine.ts";
-import { SEED_TABLES } from "./seed.ts";
 
 suite("diff", (database) => {
   test("src/operate/drift/expected.ts is what the migrations make (update it with vitest -u)", async () => {
@@ -364,7 +364,7 @@ const SAFETY: [title: string, safe: boolean, ...statements: string[]][] = [
 const RUINS: [title: string, ...statements: string[]][] = [
   ["the helpers dropped", "drop schema meta_agent cascade"],
   ["the extension dropped", "drop extension vector cascade"],
-  ["all tables dropped", ...Object.keys(SEED_TABLES).map((table) => `drop table ${table} cascade`)],
+  ["all tables dropped", ...TABLES.map(getTableName).map((table) => `drop table ${table} cascade`)],
   [
     "parent, child and helper dropped",
     "drop table agent_prompts, canary_deployments cascade",

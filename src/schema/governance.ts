@@ -26,8 +26,8 @@ import {
 } from "./table.ts";
 
 /**
- * One AI agent. `agent_name` is unique in the whole database, across organizations, because the
- * seed says so. An agent with history is `deprecated`, not deleted.
+ * One AI agent. `agent_name` is unique in the whole database, across organizations: kept for compatibility
+ * with the first schema. An agent with history is `deprecated`, not deleted.
  */
 export const agentRegistry = tenantTable(
   "agent_registry",

@@ -94,7 +94,7 @@ const usageExample = open({ input: anyJson, output: anyJson });
 /** How a component is used. Further keys are the user's. */
 export type UsageExample = z.infer<typeof usageExample>;
 
-/** A reusable part of prompts. `name` is unique in the whole database, because the seed says so. */
+/** A reusable part of prompts. `name` is unique across organizations: kept for compatibility with the first schema. */
 export const promptLibrary = tenantTable(
   "prompt_library",
   {

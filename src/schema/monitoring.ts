@@ -39,7 +39,7 @@ export const agentHealthRealtime = tenantTable(
       columns: [t.agentId],
       foreignColumns: [agentRegistry.id],
     }).onDelete("cascade"),
-    // Repeats the unique index on agent_id; the seed asks for it.
+    // Repeats the unique index on agent_id: kept for compatibility with the first schema.
     index("idx_health_realtime_agent").on(t.agentId),
     index("idx_agent_health_realtime_organization_id").on(t.organizationId),
   ],
