@@ -8,9 +8,8 @@ import * as governance from "./schema/governance.ts";
 import * as learningCost from "./schema/learning-cost.ts";
 import * as monitoring from "./schema/monitoring.ts";
 import * as safety from "./schema/safety.ts";
-import { columnRule } from "./schema/table.ts";
 import { columnsOf } from "./schema/all.ts";
-import { ruleInWords } from "./schema/rules.ts";
+import { columnRule, ruleInWords } from "./schema/rules.ts";
 
 /** A group's tables, those first that others refer to; a module lists its exports by name. */
 const tablesOf = (group: object): PgTable[] =>

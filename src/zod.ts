@@ -11,8 +11,15 @@ import { createInsertSchema, createSelectSchema, createUpdateSchema } from "driz
 import * as z from "zod";
 import * as tables from "./schema/index.ts";
 import { anyJson, isStorable } from "./schema/json.ts";
-import { type ColumnRule, INT4_MAX, type RowRule, columnRule, rowRule } from "./schema/table.ts";
-import { rowRuleInWords, ruleInWords } from "./schema/rules.ts";
+import {
+  type ColumnRule,
+  INT4_MAX,
+  type RowRule,
+  columnRule,
+  rowRule,
+  rowRuleInWords,
+  ruleInWords,
+} from "./schema/rules.ts";
 
 // ── Types: a validator's input and output are the table's row, as Drizzle infers it ──
 

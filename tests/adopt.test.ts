@@ -415,7 +415,7 @@ suite(
     ].map((name) => `operate/${name}`);
     const plantedFor = (spared: readonly string[] = []) =>
       planted(
-        [...ASKING, "schema/table"].map((name) => `${name}.ts`),
+        [...ASKING, "schema/rules", "schema/table"].map((name) => `${name}.ts`),
         spared,
       ).split(/(?<=end \$\$);/);
 

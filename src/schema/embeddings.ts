@@ -1,7 +1,8 @@
 /** Embeddings: executions as vectors, to find similar ones. */
 import { foreignKey, index, uuid, vector } from "drizzle-orm/pg-core";
 import { agentExecutionLogs } from "./governance.ts";
-import { createdAt, some, tenantTable } from "./table.ts";
+import { createdAt } from "./columns.ts";
+import { some, tenantTable } from "./table.ts";
 
 /** The vectors of one log row, at least one of the three. They go with their log. */
 export const executionEmbeddings = tenantTable(

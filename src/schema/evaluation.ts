@@ -13,23 +13,20 @@ import {
 import { agentPrompts, agentRegistry } from "./governance.ts";
 import { anyJsonObject, jsonText, open } from "./json.ts";
 import {
-  after,
   count,
   createdAt,
   day,
-  different,
   json,
   jsonArray,
   jsonObject,
-  notBefore,
   percent,
   percentagePoints,
   ratio,
-  tenantTable,
   textList,
   timestamptz,
   updatedAt,
-} from "./table.ts";
+} from "./columns.ts";
+import { after, different, notBefore, tenantTable } from "./table.ts";
 
 const recommendation = open({ title: jsonText.min(1), description: jsonText.optional() });
 /** One piece of advice of a report. Further keys are the user's. */

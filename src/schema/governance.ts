@@ -9,7 +9,6 @@ import {
   count,
   createdAt,
   day,
-  different,
   json,
   jsonArray,
   jsonObject,
@@ -17,13 +16,13 @@ import {
   name,
   percent,
   temperature,
-  tenantTable,
   timeOrderedId,
   timestamptz,
   tokens,
   updatedAt,
   usd,
-} from "./table.ts";
+} from "./columns.ts";
+import { different, tenantTable } from "./table.ts";
 
 /**
  * One AI agent. `agent_name` is unique in the whole database, across organizations, because the

@@ -16,7 +16,6 @@ import {
   count,
   createdAt,
   day,
-  different,
   json,
   jsonArray,
   jsonBy,
@@ -25,15 +24,13 @@ import {
   minutes,
   name,
   nameList,
-  notBefore,
-  ownedTable,
   percent,
   ratio,
-  tenantTable,
   textList,
   updatedAt,
   usd,
-} from "./table.ts";
+} from "./columns.ts";
+import { different, notBefore, ownedTable, tenantTable } from "./table.ts";
 
 /** Something the organization learnt about its agents, replaced rather than edited. */
 export const learningLog = tenantTable(

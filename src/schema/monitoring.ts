@@ -3,7 +3,8 @@ import { sql } from "drizzle-orm";
 import { foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
 import { CIRCUIT_STATES, HEALTH_STATUSES } from "../values.ts";
 import { agentRegistry } from "./governance.ts";
-import { averageMilliseconds, count, ratio, seconds, tenantTable, timestamptz } from "./table.ts";
+import { averageMilliseconds, count, ratio, seconds, timestamptz } from "./columns.ts";
+import { tenantTable } from "./table.ts";
 
 /** The latest health snapshot of an agent, one row each; windows of 5 minutes and 1 hour. */
 export const agentHealthRealtime = tenantTable(

@@ -6,10 +6,8 @@ import { ALERT_SEVERITIES, CANARY_STATUSES, TEST_STATUSES } from "../values.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
 import { anyJsonObject, open } from "./json.ts";
 import {
-  after,
   count,
   createdAt,
-  different,
   json,
   jsonNonEmptyArray,
   jsonObject,
@@ -17,9 +15,9 @@ import {
   position,
   ratio,
   relativeIncrease,
-  tenantTable,
   timestamptz,
-} from "./table.ts";
+} from "./columns.ts";
+import { after, different, tenantTable } from "./table.ts";
 
 /** A prompt version that answers a sample of the traffic in parallel; nobody sees its answers. */
 export const shadowTests = tenantTable(

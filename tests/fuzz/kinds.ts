@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from "node:util";
 import type { AnyPgColumn } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
 import type * as z from "zod";
-import { columnRule } from "../../src/schema/table.ts";
+import { columnRule } from "../../src/schema/rules.ts";
 import { valuesOf } from "./shapes.ts";
 
 /** What the fuzz knows of a kind of column. */
