@@ -1,6 +1,6 @@
 /** Evaluation: how good an agent is, what should change, and whether the change helped. */
 import { sql } from "drizzle-orm";
-import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
+import { boolean, index, text } from "drizzle-orm/pg-core";
 import * as z from "zod";
 import {
   PROPOSAL_PRIORITIES,
@@ -26,7 +26,7 @@ import {
   timestamptz,
   updatedAt,
 } from "./columns.ts";
-import { after, different, notBefore, tenantTable } from "./table.ts";
+import { references, after, different, notBefore, tenantTable } from "./table.ts";
 
 const recommendation = open({ title: jsonText.min(1), description: jsonText.optional() });
 /** One piece of advice of a report. Further keys are the user's. */
@@ -36,7 +36,7 @@ export type Recommendation = z.infer<typeof recommendation>;
 export const evaluationReports = tenantTable(
   "evaluation_reports",
   {
-    agentId: uuid("agent_id").notNull(),
+    agentId: references("agent_id", agentRegistry).notNull(),
     reportDate: day("report_date").notNull(),
     evaluationPeriodStart: day("evaluation_period_start").notNull(),
     /** Inclusive. */
@@ -64,11 +64,6 @@ export const evaluationReports = tenantTable(
     createdAt: createdAt(),
   },
   (t) => [
-    foreignKey({
-      name: "evaluation_reports_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
     notBefore(
       "evaluation_reports_evaluation_period_check",
       t.evaluationPeriodEnd,
@@ -76,7 +71,6 @@ export const evaluationReports = tenantTable(
     ),
     // Serves "the latest reports of an agent".
     index("idx_reports_agent_date").on(t.agentId, t.reportDate.desc().nullsFirst()),
-    index("idx_evaluation_reports_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `evaluation_reports`. */
@@ -92,8 +86,8 @@ export type ExpectedMetricsChange = z.infer<typeof expectedMetricsChange>;
 export const improvementProposals = tenantTable(
   "improvement_proposals",
   {
-    agentId: uuid("agent_id").notNull(),
-    evaluationReportId: uuid("evaluation_report_id"),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    evaluationReportId: references("evaluation_report_id", evaluationReports).onDelete("set null"),
     proposalType: text("proposal_type", { enum: PROPOSAL_TYPES }).notNull(),
     title: text("title").notNull(),
     description: text("description").notNull(),
@@ -112,31 +106,15 @@ export const improvementProposals = tenantTable(
     approvedAt: timestamptz("approved_at"),
     rejectionReason: text("rejection_reason"),
     deployedAt: timestamptz("deployed_at"),
-    deployedPromptVersionId: uuid("deployed_prompt_version_id"),
+    deployedPromptVersionId: references("deployed_prompt_version_id", agentPrompts).onDelete(
+      "set null",
+    ),
     createdAt: createdAt(),
     updatedAt: updatedAt(),
   },
   (t) => [
-    foreignKey({
-      name: "improvement_proposals_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "improvement_proposals_evaluation_report_id_fkey",
-      columns: [t.evaluationReportId],
-      foreignColumns: [evaluationReports.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "improvement_proposals_deployed_prompt_version_id_fkey",
-      columns: [t.deployedPromptVersionId],
-      foreignColumns: [agentPrompts.id],
-    }).onDelete("set null"),
     // Serves "the proposals of an agent in a given state".
     index("idx_proposals_agent_status").on(t.agentId, t.status),
-    index("idx_improvement_proposals_evaluation_report_id").on(t.evaluationReportId),
-    index("idx_improvement_proposals_deployed_prompt_version_id").on(t.deployedPromptVersionId),
-    index("idx_improvement_proposals_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `improvement_proposals`. */
@@ -148,12 +126,14 @@ export type NewImprovementProposal = typeof improvementProposals.$inferInsert;
 export const abTests = tenantTable(
   "ab_tests",
   {
-    agentId: uuid("agent_id").notNull(),
-    improvementProposalId: uuid("improvement_proposal_id"),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    improvementProposalId: references("improvement_proposal_id", improvementProposals).onDelete(
+      "set null",
+    ),
     testName: text("test_name").notNull(),
     hypothesis: text("hypothesis").notNull(),
-    controlPromptId: uuid("control_prompt_id").notNull(),
-    treatmentPromptId: uuid("treatment_prompt_id").notNull(),
+    controlPromptId: references("control_prompt_id", agentPrompts).notNull(),
+    treatmentPromptId: references("treatment_prompt_id", agentPrompts).notNull(),
     /** Share of the traffic that gets the treatment. Ratio, 0 to 1. */
     trafficSplit: ratio("traffic_split")
       .notNull()
@@ -181,33 +161,8 @@ export const abTests = tenantTable(
     updatedAt: updatedAt(),
   },
   (t) => [
-    foreignKey({
-      name: "ab_tests_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "ab_tests_improvement_proposal_id_fkey",
-      columns: [t.improvementProposalId],
-      foreignColumns: [improvementProposals.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "ab_tests_control_prompt_id_fkey",
-      columns: [t.controlPromptId],
-      foreignColumns: [agentPrompts.id],
-    }),
-    foreignKey({
-      name: "ab_tests_treatment_prompt_id_fkey",
-      columns: [t.treatmentPromptId],
-      foreignColumns: [agentPrompts.id],
-    }),
     different("ab_tests_prompts_check", t.controlPromptId, t.treatmentPromptId),
     after("ab_tests_dates_check", t.endDate, t.startDate),
-    index("idx_ab_tests_agent_id").on(t.agentId),
-    index("idx_ab_tests_improvement_proposal_id").on(t.improvementProposalId),
-    index("idx_ab_tests_control_prompt_id").on(t.controlPromptId),
-    index("idx_ab_tests_treatment_prompt_id").on(t.treatmentPromptId),
-    index("idx_ab_tests_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `ab_tests`. */

@@ -1,6 +1,6 @@
 /** Learning and cost: what was learnt, which parts are reused, what is promised and what it may cost. */
 import { sql } from "drizzle-orm";
-import { boolean, foreignKey, index, integer, text, unique, uuid } from "drizzle-orm/pg-core";
+import { boolean, index, integer, text, unique } from "drizzle-orm/pg-core";
 import * as z from "zod";
 import {
   BUDGET_ACTIONS,
@@ -30,16 +30,16 @@ import {
   updatedAt,
   usd,
 } from "./columns.ts";
-import { different, notBefore, ownedTable, tenantTable } from "./table.ts";
+import { references, different, notBefore, ownedTable, tenantTable } from "./table.ts";
 
 /** Something the organization learnt about its agents, replaced rather than edited. */
 export const learningLog = tenantTable(
   "learning_log",
   {
     /** NULL: about no single agent. */
-    agentId: uuid("agent_id"),
-    relatedProposalId: uuid("related_proposal_id"),
-    relatedAbTestId: uuid("related_ab_test_id"),
+    agentId: references("agent_id", agentRegistry).onDelete("set null"),
+    relatedProposalId: references("related_proposal_id", improvementProposals).onDelete("set null"),
+    relatedAbTestId: references("related_ab_test_id", abTests).onDelete("set null"),
     learningType: text("learning_type", { enum: LEARNING_TYPES }).notNull(),
     title: text("title").notNull(),
     description: text("description").notNull(),
@@ -48,38 +48,13 @@ export const learningLog = tenantTable(
     /** Categories or names it applies to; each 1 to 255 characters. */
     applicableTo: nameList("applicable_to"),
     isActive: boolean("is_active").notNull().default(true),
-    supersededBy: uuid("superseded_by"),
+    supersededBy: references("superseded_by", "self").onDelete("set null"),
     createdAt: createdAt(),
   },
   (t) => [
-    foreignKey({
-      name: "learning_log_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "learning_log_related_proposal_id_fkey",
-      columns: [t.relatedProposalId],
-      foreignColumns: [improvementProposals.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "learning_log_related_ab_test_id_fkey",
-      columns: [t.relatedAbTestId],
-      foreignColumns: [abTests.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "learning_log_superseded_by_fkey",
-      columns: [t.supersededBy],
-      foreignColumns: [t.id],
-    }).onDelete("set null"),
     different("learning_log_superseded_check", t.supersededBy, t.id),
     // Serves "what applies to …" (applicable_to @> …).
     index("idx_learning_applicable").using("gin", t.applicableTo),
-    index("idx_learning_log_agent_id").on(t.agentId),
-    index("idx_learning_log_related_proposal_id").on(t.relatedProposalId),
-    index("idx_learning_log_related_ab_test_id").on(t.relatedAbTestId),
-    index("idx_learning_log_superseded_by").on(t.supersededBy),
-    index("idx_learning_log_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `learning_log`. */
@@ -92,25 +67,21 @@ const usageExample = open({ input: anyJson, output: anyJson });
 export type UsageExample = z.infer<typeof usageExample>;
 
 /** A reusable part of prompts. `name` is unique in the whole database, because the seed says so. */
-export const promptLibrary = tenantTable(
-  "prompt_library",
-  {
-    name: name("name").notNull().unique("prompt_library_name_key"),
-    category: text("category", { enum: LIBRARY_CATEGORIES }).notNull(),
-    tags: textList("tags"),
-    content: text("content").notNull(),
-    description: text("description"),
-    usageExamples: jsonArray("usage_examples", usageExample),
-    timesUsed: count("times_used").notNull().default(0),
-    /** Percent, 0 to 100. */
-    avgQualityWhenUsed: percent("avg_quality_when_used"),
-    version: name("version").notNull().default("1.0.0"),
-    isActive: boolean("is_active").notNull().default(true),
-    createdAt: createdAt(),
-    createdBy: text("created_by"),
-  },
-  (t) => [index("idx_prompt_library_organization_id").on(t.organizationId)],
-);
+export const promptLibrary = tenantTable("prompt_library", {
+  name: name("name").notNull().unique("prompt_library_name_key"),
+  category: text("category", { enum: LIBRARY_CATEGORIES }).notNull(),
+  tags: textList("tags"),
+  content: text("content").notNull(),
+  description: text("description"),
+  usageExamples: jsonArray("usage_examples", usageExample),
+  timesUsed: count("times_used").notNull().default(0),
+  /** Percent, 0 to 100. */
+  avgQualityWhenUsed: percent("avg_quality_when_used"),
+  version: name("version").notNull().default("1.0.0"),
+  isActive: boolean("is_active").notNull().default(true),
+  createdAt: createdAt(),
+  createdBy: text("created_by"),
+});
 /** A row of `prompt_library`. */
 export type PromptComponent = typeof promptLibrary.$inferSelect;
 /** A row to insert into `prompt_library`. */
@@ -123,25 +94,14 @@ export type NewPromptComponent = typeof promptLibrary.$inferInsert;
 export const promptLibraryUsage = ownedTable(
   "prompt_library_usage",
   {
-    promptId: uuid("prompt_id").notNull(),
-    libraryComponentId: uuid("library_component_id").notNull(),
+    promptId: references("prompt_id", agentPrompts).onDelete("cascade").notNull(),
+    libraryComponentId: references("library_component_id", promptLibrary).notNull(),
   },
   (t) => [
     unique("prompt_library_usage_prompt_id_library_component_id_key").on(
       t.promptId,
       t.libraryComponentId,
     ),
-    foreignKey({
-      name: "prompt_library_usage_prompt_id_fkey",
-      columns: [t.promptId],
-      foreignColumns: [agentPrompts.id],
-    }).onDelete("cascade"),
-    foreignKey({
-      name: "prompt_library_usage_library_component_id_fkey",
-      columns: [t.libraryComponentId],
-      foreignColumns: [promptLibrary.id],
-    }),
-    index("idx_prompt_library_usage_library_component_id").on(t.libraryComponentId),
   ],
 );
 /** A row of `prompt_library_usage`. */
@@ -153,7 +113,7 @@ export type NewPromptLibraryUse = typeof promptLibraryUsage.$inferInsert;
 export const agentSlas = tenantTable(
   "agent_slas",
   {
-    agentId: uuid("agent_id").notNull(),
+    agentId: references("agent_id", agentRegistry).onDelete("cascade").notNull(),
     /** Share of the window the agent must answer. Ratio, 0 to 1. NULL: not promised. */
     targetAvailability: ratio("target_availability").default(sql`0.9990`),
     /** Milliseconds. NULL: this percentile is not promised. */
@@ -170,16 +130,9 @@ export const agentSlas = tenantTable(
     createdAt: createdAt(),
   },
   (t) => [
-    foreignKey({
-      name: "agent_slas_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
     notBefore("agent_slas_p95_p50_check", t.targetP95LatencyMs, t.targetP50LatencyMs),
     notBefore("agent_slas_p99_p95_check", t.targetP99LatencyMs, t.targetP95LatencyMs),
     notBefore("agent_slas_p99_p50_check", t.targetP99LatencyMs, t.targetP50LatencyMs),
-    index("idx_agent_slas_agent_id").on(t.agentId),
-    index("idx_agent_slas_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `agent_slas`. */
@@ -199,8 +152,8 @@ export type BreachDetails = z.infer<typeof breachDetails>;
 export const slaCompliance = tenantTable(
   "sla_compliance",
   {
-    agentId: uuid("agent_id").notNull(),
-    slaId: uuid("sla_id").notNull(),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    slaId: references("sla_id", agentSlas).notNull(),
     periodStart: day("period_start").notNull(),
     /** Inclusive. */
     periodEnd: day("period_end").notNull(),
@@ -228,20 +181,9 @@ export const slaCompliance = tenantTable(
       t.periodStart,
       t.periodEnd,
     ),
-    foreignKey({
-      name: "sla_compliance_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "sla_compliance_sla_id_fkey",
-      columns: [t.slaId],
-      foreignColumns: [agentSlas.id],
-    }),
     notBefore("sla_compliance_period_check", t.periodEnd, t.periodStart),
     // Serves "the latest periods of an agent".
     index("idx_sla_compliance_period").on(t.agentId, t.periodStart.desc().nullsFirst()),
-    index("idx_sla_compliance_sla_id").on(t.slaId),
     // Serves "how the organization kept its promises in a period".
     index("idx_sla_compliance_organization_id_period_start").on(
       t.organizationId,
@@ -259,7 +201,7 @@ export const costBudgets = tenantTable(
   "cost_budgets",
   {
     /** NULL: a budget of the whole organization. */
-    agentId: uuid("agent_id"),
+    agentId: references("agent_id", agentRegistry).onDelete("cascade"),
     /** US dollars. NULL: no limit. */
     dailyBudgetUsd: usd("daily_budget_usd"),
     /** US dollars. NULL: no limit. */
@@ -286,14 +228,8 @@ export const costBudgets = tenantTable(
     updatedAt: updatedAt(),
   },
   (t) => [
-    foreignKey({
-      name: "cost_budgets_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
     // Serves "the budgets of an organization".
     index("idx_cost_budgets_org").on(t.organizationId),
-    index("idx_cost_budgets_agent_id").on(t.agentId),
   ],
 );
 /** A row of `cost_budgets`. */
@@ -321,32 +257,20 @@ const routingConditionValues = {
 };
 
 /** Which model answers when a condition holds. Without an agent it is a rule of the organization. */
-export const modelRoutingRules = tenantTable(
-  "model_routing_rules",
-  {
-    agentId: uuid("agent_id"),
-    /** Open, as is the operator: the router gives them meaning. */
-    conditionType: text("condition_type").notNull(),
-    conditionOperator: text("condition_operator").notNull(),
-    /** A number or numbers for `token_count` and its like, a text or texts for `language` and its like. */
-    conditionValue: jsonBy("condition_value", "condition_type", routingConditionValues).notNull(),
-    targetModel: text("target_model").notNull(),
-    fallbackModel: text("fallback_model"),
-    /** The lowest number is tried first. */
-    priority: integer("priority").notNull().default(100),
-    isActive: boolean("is_active").notNull().default(true),
-    createdAt: createdAt(),
-  },
-  (t) => [
-    foreignKey({
-      name: "model_routing_rules_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
-    index("idx_model_routing_rules_agent_id").on(t.agentId),
-    index("idx_model_routing_rules_organization_id").on(t.organizationId),
-  ],
-);
+export const modelRoutingRules = tenantTable("model_routing_rules", {
+  agentId: references("agent_id", agentRegistry).onDelete("cascade"),
+  /** Open, as is the operator: the router gives them meaning. */
+  conditionType: text("condition_type").notNull(),
+  conditionOperator: text("condition_operator").notNull(),
+  /** A number or numbers for `token_count` and its like, a text or texts for `language` and its like. */
+  conditionValue: jsonBy("condition_value", "condition_type", routingConditionValues).notNull(),
+  targetModel: text("target_model").notNull(),
+  fallbackModel: text("fallback_model"),
+  /** The lowest number is tried first. */
+  priority: integer("priority").notNull().default(100),
+  isActive: boolean("is_active").notNull().default(true),
+  createdAt: createdAt(),
+});
 /** A row of `model_routing_rules`. */
 export type ModelRoutingRule = typeof modelRoutingRules.$inferSelect;
 /** A row to insert into `model_routing_rules`. */
@@ -356,8 +280,10 @@ export type NewModelRoutingRule = typeof modelRoutingRules.$inferInsert;
 export const agentDependencies = tenantTable(
   "agent_dependencies",
   {
-    upstreamAgentId: uuid("upstream_agent_id").notNull(),
-    downstreamAgentId: uuid("downstream_agent_id").notNull(),
+    upstreamAgentId: references("upstream_agent_id", agentRegistry).onDelete("cascade").notNull(),
+    downstreamAgentId: references("downstream_agent_id", agentRegistry)
+      .onDelete("cascade")
+      .notNull(),
     dependencyType: text("dependency_type", { enum: DEPENDENCY_TYPES }).notNull(),
     isCritical: boolean("is_critical").notNull().default(false),
     createdAt: createdAt(),
@@ -367,19 +293,7 @@ export const agentDependencies = tenantTable(
       t.upstreamAgentId,
       t.downstreamAgentId,
     ),
-    foreignKey({
-      name: "agent_dependencies_upstream_agent_id_fkey",
-      columns: [t.upstreamAgentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
-    foreignKey({
-      name: "agent_dependencies_downstream_agent_id_fkey",
-      columns: [t.downstreamAgentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
     different("agent_dependencies_agents_check", t.upstreamAgentId, t.downstreamAgentId),
-    index("idx_agent_dependencies_downstream_agent_id").on(t.downstreamAgentId),
-    index("idx_agent_dependencies_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `agent_dependencies`. */

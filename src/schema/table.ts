@@ -4,20 +4,70 @@ import {
   type BuildExtraConfigColumns,
   type SQL,
   getTableColumns,
+  getTableName,
   sql,
 } from "drizzle-orm";
 import {
   type AnyPgColumn,
   type CheckBuilder,
+  type ExtraConfigColumn,
+  type ForeignKeyBuilder,
+  type IndexBuilder,
   type PgColumnBuilderBase,
   type PgTable,
   type PgTableExtraConfigValue,
   type PgTableWithColumns,
+  PgUUIDBuilder,
+  type UpdateDeleteAction,
   check,
+  foreignKey,
+  getTableConfig,
+  index,
   pgTable,
   uuid,
 } from "drizzle-orm/pg-core";
 import { type RowRule, checkName, columnRule, keepRowRule, passRule, ruleSql } from "./rules.ts";
+
+// ── References ──
+
+type Target = PgTable & { readonly id: AnyPgColumn };
+
+/** The builder of a column that names a row: a uuid with its foreign key. */
+export class ReferenceBuilder<Name extends string> extends PgUUIDBuilder<
+  ReturnType<typeof uuid<Name>>["_"]
+> {
+  readonly #target: Target | "self";
+  #onDelete: UpdateDeleteAction = "no action";
+
+  constructor(columnName: Name, target: Target | "self") {
+    super(columnName);
+    this.#target = target;
+  }
+
+  /** What happens to the row when the one that it names is deleted; unless told, that is refused. */
+  onDelete(action: UpdateDeleteAction): this {
+    this.#onDelete = action;
+    return this;
+  }
+
+  /** The key of a column made by this builder, under the name that PostgreSQL itself would give. */
+  foreignKey(column: AnyPgColumn, ownId: AnyPgColumn): ForeignKeyBuilder {
+    return foreignKey({
+      name: `${getTableName(column.table)}_${column.name}_fkey`,
+      columns: [column],
+      foreignColumns: [this.#target === "self" ? ownId : this.#target.id],
+    }).onDelete(this.#onDelete);
+  }
+}
+
+/**
+ * A uuid that names a row of another table, or of the same one. It brings its foreign key,
+ * `<table>_<column>_fkey`, and its index, `idx_<table>_<column>`.
+ */
+export const references = <Name extends string>(columnName: Name, target: Target | "self") =>
+  new ReferenceBuilder(columnName, target);
+
+// ── Tables ──
 
 /** The key of every table. */
 const id = () =>
@@ -47,18 +97,27 @@ export type OwnedTable<Name extends string, C extends Columns> = Omit<
 
 type Tenant<C extends Columns> = C & { organizationId: ReturnType<typeof organizationId> };
 
-/** A table with the key `id`, one CHECK for each column that has a rule, and row-level security on. */
+/**
+ * A table with the key `id`, one CHECK for each column that has a rule, the foreign keys of its references
+ * and row-level security on. A reference and the organization have an index each, unless the table has one
+ * that begins with the column.
+ */
 export function ownedTable<Name extends string, C extends Columns>(
   tableName: Name,
   columns: C,
-  extra: Extra<Name, { id: ReturnType<typeof id> } & C>,
+  extra: Extra<Name, { id: ReturnType<typeof id> } & C> = () => [],
 ): OwnedTable<Name, C> {
   const builders = { id: id(), ...columns };
-  const table = pgTable(tableName, builders, (t): PgTableExtraConfigValue[] => [
-    ...columnChecks(table),
-    ...extra(t),
-  ]);
-  for (const [key, column] of Object.entries<AnyPgColumn>(getTableColumns(table))) {
+  const table = pgTable(tableName, builders, (t): PgTableExtraConfigValue[] => {
+    const given = extra(t);
+    return [
+      ...columnChecks(table),
+      ...foreignKeys(table, builders),
+      ...given,
+      ...missingIndexes(table, builders, t, given),
+    ];
+  });
+  for (const [key, column] of columnsOf(table)) {
     passRule(builders[key], column);
   }
   return table.enableRLS();
@@ -68,17 +127,58 @@ export function ownedTable<Name extends string, C extends Columns>(
 export function tenantTable<Name extends string, C extends Columns>(
   tableName: Name,
   columns: C,
-  extra: Extra<Name, { id: ReturnType<typeof id> } & Tenant<C>>,
+  extra?: Extra<Name, { id: ReturnType<typeof id> } & Tenant<C>>,
 ): OwnedTable<Name, Tenant<C>> {
   return ownedTable(tableName, { ...columns, organizationId: organizationId() }, extra);
 }
 
+const columnsOf = (table: PgTable) => Object.entries<AnyPgColumn>(getTableColumns(table));
+
 function columnChecks(table: PgTable): CheckBuilder[] {
-  return Object.values<AnyPgColumn>(getTableColumns(table)).flatMap((column) => {
+  return columnsOf(table).flatMap(([, column]) => {
     const rule = columnRule(column);
     const condition = rule && ruleSql(rule, column);
     return condition ? check(checkName(table, column), condition) : [];
   });
+}
+
+function foreignKeys(table: Target, builders: Columns): ForeignKeyBuilder[] {
+  return columnsOf(table).flatMap(([key, column]) => {
+    const builder = builders[key];
+    return builder instanceof ReferenceBuilder ? builder.foreignKey(column, table.id) : [];
+  });
+}
+
+/** An index for each reference and for the organization, where none of the table begins with it. */
+function missingIndexes(
+  table: PgTable,
+  builders: Columns,
+  columns: Record<string, ExtraConfigColumn>,
+  given: PgTableExtraConfigValue[],
+): IndexBuilder[] {
+  const served = firstColumns(table, given);
+  return Object.entries(columns).flatMap(([key, column]) => {
+    const { name, isUnique } = column;
+    const isSearched = builders[key] instanceof ReferenceBuilder || name === "organization_id";
+    return isSearched && !isUnique && !served.has(name)
+      ? index(`idx_${getTableName(table)}_${name}`).on(column)
+      : [];
+  });
+}
+
+/** The names of the columns with which an index of all rows or a unique begins. */
+function firstColumns(table: PgTable, given: PgTableExtraConfigValue[]): Set<string | undefined> {
+  // A table of the same name reads them: the real one is still being made.
+  const { indexes, uniqueConstraints } = getTableConfig(
+    pgTable(getTableName(table), {}, () => given),
+  );
+  const firsts = indexes.flatMap(({ config: { columns, method, where } }) =>
+    method === "btree" && !where ? columns.slice(0, 1) : [],
+  );
+  return new Set([
+    ...firsts.map((column) => ("name" in column ? column.name : undefined)),
+    ...uniqueConstraints.map(({ columns: [first] }) => first?.name),
+  ]);
 }
 
 // ── Rules between columns: the CHECK, and by its name what a validator must know ──
