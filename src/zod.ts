@@ -10,7 +10,8 @@ import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-c
 import { createInsertSchema, createSelectSchema, createUpdateSchema } from "drizzle-zod";
 import * as z from "zod";
 import * as tables from "./schema/index.ts";
-import { anyJson, isStorable } from "./schema/json.ts";
+import { isStorable } from "./schema/json.ts";
+import { anyJson, choiceOf, shapeOf } from "./schema/shapes.ts";
 import {
   type ColumnRule,
   INT4_MAX,
@@ -72,7 +73,7 @@ function cell(column: AnyPgColumn): z.ZodType {
 /** As {@link cell}, of what is stored: others than Drizzle may write a JSON null into a NOT NULL column. */
 function storedCell(column: AnyPgColumn): z.ZodType {
   const rule = columnRule(column);
-  return rule?.kind === "json" ? rule.shape : cell(column);
+  return rule?.kind === "json" ? shapeOf(rule.shape, rule.form) : cell(column);
 }
 
 function ruled(column: AnyPgColumn, rule: ColumnRule): z.ZodType {
@@ -99,11 +100,11 @@ function ruled(column: AnyPgColumn, rule: ColumnRule): z.ZodType {
         .max(new Date("9999-12-31T23:59:59.999Z"), message);
     case "day":
       return z.iso.date(message).refine((day) => !day.startsWith("0000"), message);
-    case "json":
+    case "json": {
+      const document = jsonOf(shapeOf(rule.shape, rule.form));
       // NULL is sent for a JSON null.
-      return column.notNull
-        ? jsonOf(rule.shape).refine((value) => value !== null, message)
-        : jsonOf(rule.shape);
+      return column.notNull ? document.refine((value) => value !== null, message) : document;
+    }
   }
 }
 
@@ -199,7 +200,7 @@ function rowChecks(table: PgTable): { keys: string[]; check: RowCheck }[] {
   const shaped = columns.flatMap(([key, column]) => {
     const rule = columnRule(column);
     return rule?.kind === "json" && rule.by
-      ? shapeCheck(key, keyOf(rule.by.column), rule.by.shapes)
+      ? shapeCheck(key, keyOf(rule.by.column), choiceOf(rule.by.choice))
       : [];
   });
   return [...ordered, ...shaped];

@@ -1,9 +1,9 @@
 /** Kinds of columns: the TypeScript type, the unit and the CHECK in one word. */
 import { sql } from "drizzle-orm";
 import { customType, date, integer, numeric, text, uuid } from "drizzle-orm/pg-core";
-import * as z from "zod";
-import { anyJson } from "./json.ts";
-import { type ColumnRule, INT4_MAX, type JsonForm, type JsonShapes, ruled } from "./rules.ts";
+import type { JsonValue } from "./json.ts";
+import { type ColumnRule, INT4_MAX, ruled } from "./rules.ts";
+import type { ChoiceName, ShapeName, Shaped } from "./shapes.ts";
 
 const range = (unit: string, min: number, max?: number): ColumnRule => ({
   kind: "range",
@@ -129,36 +129,38 @@ export const updatedAt = () =>
     .default(sql`now()`);
 
 /**
- * A JSON document of a shape, stored as jsonb. Drizzle's own jsonb column parses twice, which turns the
- * JSON string "123" into a number.
+ * A JSON document, stored as jsonb, whose inside is described in `shapes.ts`. Drizzle's own jsonb column
+ * parses twice, which turns the JSON string "123" into a number.
  */
-const document = <T>(columnName: string, shape: z.ZodType<T>, form?: JsonForm) =>
+const document = <T>(columnName: string, rule: Omit<ColumnRule & { kind: "json" }, "kind">) =>
   ruled(
     customType<{ data: T; driverData: string }>({
       dataType: () => "jsonb",
       toDriver: (value) => JSON.stringify(value),
     })(columnName),
-    { kind: "json", shape, ...(form ? { form } : {}) },
+    { kind: "json", ...rule },
   );
 
 /** Any JSON. */
-export const json = (columnName: string) => document(columnName, anyJson);
+export const json = (columnName: string) => document<JsonValue>(columnName, { shape: "anyJson" });
 
-/** Any JSON, whose shape the text of another column decides where that text is one of `shapes`. */
-export const jsonBy = (columnName: string, column: string, shapes: JsonShapes) =>
-  ruled(json(columnName), { kind: "json", shape: anyJson, by: { column, shapes } });
+/** Any JSON, whose shape the text of another column decides where that text is one of the choice's. */
+export const jsonBy = (columnName: string, column: string, choice: ChoiceName) =>
+  document<JsonValue>(columnName, { shape: "anyJson", by: { column, choice } });
 
-/** A JSON object. */
-export const jsonObject = <T>(columnName: string, shape: z.ZodType<T>) =>
-  document(columnName, shape, "object");
+/** A JSON object, any unless its shape is named. */
+export const jsonObject = <Name extends ShapeName = "anyJsonObject">(
+  columnName: string,
+  shape?: Name,
+) => document<Shaped<Name>>(columnName, { shape: shape ?? "anyJsonObject", form: "object" });
 
-/** A JSON array. */
-export const jsonArray = <T>(columnName: string, element: z.ZodType<T>) =>
-  document(columnName, z.array(element), "array");
+/** A JSON array, by the shape of its elements. */
+export const jsonArray = <Name extends ShapeName>(columnName: string, element: Name) =>
+  document<Shaped<Name>[]>(columnName, { shape: element, form: "array" });
 
 /** A JSON array with at least one element. */
-export const jsonNonEmptyArray = <T>(columnName: string, element: z.ZodType<T>) =>
-  document(columnName, z.array(element).min(1), "non-empty array");
+export const jsonNonEmptyArray = <Name extends ShapeName>(columnName: string, element: Name) =>
+  document<Shaped<Name>[]>(columnName, { shape: element, form: "non-empty array" });
 
 /** A key whose order is the order of time: the newest rows lie together in the index. */
 export const timeOrderedId = () =>

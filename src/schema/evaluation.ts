@@ -1,7 +1,6 @@
 /** Evaluation: how good an agent is, what should change, and whether the change helped. */
 import { sql } from "drizzle-orm";
 import { boolean, index, text } from "drizzle-orm/pg-core";
-import * as z from "zod";
 import {
   PROPOSAL_PRIORITIES,
   PROPOSAL_STATUSES,
@@ -11,7 +10,6 @@ import {
   TEST_WINNERS,
 } from "../values.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
-import { anyJsonObject, jsonText, open } from "./json.ts";
 import {
   count,
   createdAt,
@@ -28,9 +26,7 @@ import {
 } from "./columns.ts";
 import { references, after, different, notBefore, tenantTable } from "./table.ts";
 
-const recommendation = open({ title: jsonText.min(1), description: jsonText.optional() });
-/** One piece of advice of a report. Further keys are the user's. */
-export type Recommendation = z.infer<typeof recommendation>;
+export type { ExpectedMetricsChange, Recommendation } from "./shapes.ts";
 
 /** An AI-written evaluation of one agent over a period of days. */
 export const evaluationReports = tenantTable(
@@ -54,11 +50,11 @@ export const evaluationReports = tenantTable(
     strengths: textList("strengths"),
     weaknesses: textList("weaknesses"),
     riskLevel: text("risk_level", { enum: RISK_LEVELS }),
-    recommendations: jsonArray("recommendations", recommendation),
+    recommendations: jsonArray("recommendations", "recommendation"),
     priorityActions: textList("priority_actions"),
     /** Percentage points of the overall score, -100 to 100. NULL: no previous report. */
     scoreChangeVsPrevious: percentagePoints("score_change_vs_previous"),
-    comparisonDetails: jsonObject("comparison_details", anyJsonObject),
+    comparisonDetails: jsonObject("comparison_details"),
     executiveSummary: text("executive_summary"),
     fullReportText: text("full_report_text"),
     createdAt: createdAt(),
@@ -78,10 +74,6 @@ export type EvaluationReport = typeof evaluationReports.$inferSelect;
 /** A row to insert into `evaluation_reports`. */
 export type NewEvaluationReport = typeof evaluationReports.$inferInsert;
 
-const expectedMetricsChange = z.record(jsonText, z.number());
-/** Metric name to expected change, in the metric's own unit. */
-export type ExpectedMetricsChange = z.infer<typeof expectedMetricsChange>;
-
 /** A suggested change to an agent, from proposal through approval and test to deployment. */
 export const improvementProposals = tenantTable(
   "improvement_proposals",
@@ -96,7 +88,7 @@ export const improvementProposals = tenantTable(
     proposedState: json("proposed_state"),
     diffSummary: text("diff_summary"),
     expectedImprovement: text("expected_improvement"),
-    expectedMetricsChange: jsonObject("expected_metrics_change", expectedMetricsChange),
+    expectedMetricsChange: jsonObject("expected_metrics_change", "expectedMetricsChange"),
     riskAssessment: text("risk_assessment"),
     rollbackPlan: text("rollback_plan"),
     status: text("status", { enum: PROPOSAL_STATUSES }).notNull().default("proposed"),

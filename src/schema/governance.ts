@@ -1,9 +1,7 @@
 /** Governance: which agents exist, which prompt each runs, what every execution did. */
 import { sql } from "drizzle-orm";
 import { boolean, index, text, unique, uuid } from "drizzle-orm/pg-core";
-import * as z from "zod";
 import { AGENT_CATEGORIES, AGENT_STATUSES, EXECUTION_STATUSES } from "../values.ts";
-import { anyJson, anyJsonObject, jsonText, open } from "./json.ts";
 import {
   averageMilliseconds,
   count,
@@ -23,6 +21,8 @@ import {
   usd,
 } from "./columns.ts";
 import { references, different, tenantTable } from "./table.ts";
+
+export type { ErrorDistribution, FewShotExample, ToolDefinition } from "./shapes.ts";
 
 /**
  * One AI agent. `agent_name` is unique in the whole database, across organizations, because the
@@ -51,7 +51,7 @@ export const agentRegistry = tenantTable("agent_registry", {
   consecutiveFailures: count("consecutive_failures").notNull().default(0),
   createdAt: createdAt(),
   updatedAt: updatedAt(),
-  metadata: jsonObject("metadata", anyJsonObject)
+  metadata: jsonObject("metadata")
     .notNull()
     .default(sql`'{}'::jsonb`),
 });
@@ -59,18 +59,6 @@ export const agentRegistry = tenantTable("agent_registry", {
 export type Agent = typeof agentRegistry.$inferSelect;
 /** A row to insert into `agent_registry`. */
 export type NewAgent = typeof agentRegistry.$inferInsert;
-
-const toolDefinition = open({
-  name: jsonText.min(1),
-  description: jsonText.optional(),
-  parameters: anyJsonObject.optional(),
-});
-/** A tool as a model is told of it; `parameters` is a JSON Schema. Further keys are the user's. */
-export type ToolDefinition = z.infer<typeof toolDefinition>;
-
-const fewShotExample = open({ input: anyJson, output: anyJson });
-/** What a model is shown as a good answer. Further keys are the user's. */
-export type FewShotExample = z.infer<typeof fewShotExample>;
 
 /**
  * One version of an agent's prompt with all that a run needs. At most one is active and at most one
@@ -84,14 +72,14 @@ export const agentPrompts = tenantTable(
     agentId: references("agent_id", agentRegistry).notNull(),
     version: name("version").notNull(),
     systemPrompt: text("system_prompt").notNull(),
-    toolDefinitions: jsonArray("tool_definitions", toolDefinition),
-    fewShotExamples: jsonArray("few_shot_examples", fewShotExample),
+    toolDefinitions: jsonArray("tool_definitions", "toolDefinition"),
+    fewShotExamples: jsonArray("few_shot_examples", "fewShotExample"),
     modelName: text("model_name").notNull().default("claude-sonnet-4-20250514"),
     /** Sampling temperature, 0 to 2. NULL: the model's own. */
     temperature: temperature("temperature").default(sql`0.7`),
     /** Tokens. NULL: no such limit. */
     maxTokens: tokens("max_tokens").default(4096),
-    configuration: jsonObject("configuration", anyJsonObject)
+    configuration: jsonObject("configuration")
       .notNull()
       .default(sql`'{}'::jsonb`),
     isActive: boolean("is_active").notNull().default(false),
@@ -153,7 +141,7 @@ export const agentExecutionLogs = tenantTable(
     qualityFeedback: text("quality_feedback"),
     reviewedBy: text("reviewed_by"),
     reviewedAt: timestamptz("reviewed_at"),
-    metadata: jsonObject("metadata", anyJsonObject)
+    metadata: jsonObject("metadata")
       .notNull()
       .default(sql`'{}'::jsonb`),
   },
@@ -172,10 +160,6 @@ export const agentExecutionLogs = tenantTable(
 export type AgentExecutionLog = typeof agentExecutionLogs.$inferSelect;
 /** A row to insert into `agent_execution_logs`. */
 export type NewAgentExecutionLog = typeof agentExecutionLogs.$inferInsert;
-
-const errorDistribution = z.record(jsonText, z.int().min(0));
-/** How many failed rows a day had of each error type. */
-export type ErrorDistribution = z.infer<typeof errorDistribution>;
 
 /**
  * One agent's day (UTC), per prompt version; a row without a prompt version sums the logs that name
@@ -209,7 +193,7 @@ export const agentPerformanceMetrics = tenantTable(
     humanInterventions: count("human_interventions"),
     uniqueErrorTypes: count("unique_error_types"),
     mostCommonError: text("most_common_error"),
-    errorDistribution: jsonObject("error_distribution", errorDistribution),
+    errorDistribution: jsonObject("error_distribution", "errorDistribution"),
   },
   (t) => [
     // NULLS NOT DISTINCT: without it a day without a prompt version could be stored twice.

@@ -1,7 +1,6 @@
 /** Learning and cost: what was learnt, which parts are reused, what is promised and what it may cost. */
 import { sql } from "drizzle-orm";
 import { boolean, index, integer, text, unique } from "drizzle-orm/pg-core";
-import * as z from "zod";
 import {
   BUDGET_ACTIONS,
   CONFIDENCE_LEVELS,
@@ -11,7 +10,6 @@ import {
 } from "../values.ts";
 import { abTests, improvementProposals } from "./evaluation.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
-import { anyJson, jsonText, open } from "./json.ts";
 import {
   count,
   createdAt,
@@ -31,6 +29,8 @@ import {
   usd,
 } from "./columns.ts";
 import { references, different, notBefore, ownedTable, tenantTable } from "./table.ts";
+
+export type { BreachDetails, UsageExample } from "./shapes.ts";
 
 /** Something the organization learnt about its agents, replaced rather than edited. */
 export const learningLog = tenantTable(
@@ -62,10 +62,6 @@ export type Learning = typeof learningLog.$inferSelect;
 /** A row to insert into `learning_log`. */
 export type NewLearning = typeof learningLog.$inferInsert;
 
-const usageExample = open({ input: anyJson, output: anyJson });
-/** How a component is used. Further keys are the user's. */
-export type UsageExample = z.infer<typeof usageExample>;
-
 /** A reusable part of prompts. `name` is unique in the whole database, because the seed says so. */
 export const promptLibrary = tenantTable("prompt_library", {
   name: name("name").notNull().unique("prompt_library_name_key"),
@@ -73,7 +69,7 @@ export const promptLibrary = tenantTable("prompt_library", {
   tags: textList("tags"),
   content: text("content").notNull(),
   description: text("description"),
-  usageExamples: jsonArray("usage_examples", usageExample),
+  usageExamples: jsonArray("usage_examples", "usageExample"),
   timesUsed: count("times_used").notNull().default(0),
   /** Percent, 0 to 100. */
   avgQualityWhenUsed: percent("avg_quality_when_used"),
@@ -140,14 +136,6 @@ export type AgentSla = typeof agentSlas.$inferSelect;
 /** A row to insert into `agent_slas`. */
 export type NewAgentSla = typeof agentSlas.$inferInsert;
 
-const breachDetails = open({
-  reason: jsonText.optional(),
-  started_at: z.iso.datetime({ offset: true }).optional(),
-  ended_at: z.iso.datetime({ offset: true }).optional(),
-});
-/** What went wrong in a period. Further keys are the user's. */
-export type BreachDetails = z.infer<typeof breachDetails>;
-
 /** What was measured against an SLA over one period of days. */
 export const slaCompliance = tenantTable(
   "sla_compliance",
@@ -172,7 +160,7 @@ export const slaCompliance = tenantTable(
     qualityMet: boolean("quality_met"),
     overallCompliant: boolean("overall_compliant"),
     breachMinutes: minutes("breach_minutes").notNull().default(0),
-    breachDetails: jsonObject("breach_details", breachDetails),
+    breachDetails: jsonObject("breach_details", "breachDetails"),
     createdAt: createdAt(),
   },
   (t) => [
@@ -237,25 +225,6 @@ export type CostBudget = typeof costBudgets.$inferSelect;
 /** A row to insert into `cost_budgets`. */
 export type NewCostBudget = typeof costBudgets.$inferInsert;
 
-const amount = z.number();
-const amounts = z.union([amount, z.array(amount).min(1)], "expected a number or a list of numbers");
-const words = z.union([jsonText, z.array(jsonText).min(1)], "expected a text or a list of texts");
-
-/**
- * What a routing rule compares with, by the type of its condition: one value, or a list for operators
- * that take several. The list of types is open: of others any JSON will do. Only validators know this.
- */
-const routingConditionValues = {
-  token_count: amounts,
-  cost_usd: amounts,
-  latency_ms: amounts,
-  quality_score: amounts,
-  budget_used: amounts,
-  task_type: words,
-  action_type: words,
-  language: words,
-};
-
 /** Which model answers when a condition holds. Without an agent it is a rule of the organization. */
 export const modelRoutingRules = tenantTable("model_routing_rules", {
   agentId: references("agent_id", agentRegistry).onDelete("cascade"),
@@ -263,7 +232,7 @@ export const modelRoutingRules = tenantTable("model_routing_rules", {
   conditionType: text("condition_type").notNull(),
   conditionOperator: text("condition_operator").notNull(),
   /** A number or numbers for `token_count` and its like, a text or texts for `language` and its like. */
-  conditionValue: jsonBy("condition_value", "condition_type", routingConditionValues).notNull(),
+  conditionValue: jsonBy("condition_value", "condition_type", "routingConditionValue").notNull(),
   targetModel: text("target_model").notNull(),
   fallbackModel: text("fallback_model"),
   /** The lowest number is tried first. */

@@ -1,7 +1,8 @@
 /** The rules of the tables: as data, as the SQL of a CHECK, and in words as refusals and pages say them. */
 import { type SQL, getTableColumns, getTableName, sql } from "drizzle-orm";
 import type { AnyPgColumn, PgColumnBuilderBase, PgTable } from "drizzle-orm/pg-core";
-import type * as z from "zod";
+import type { JsonForm } from "./json.ts";
+import type { ChoiceName, ShapeName } from "./shapes.ts";
 
 /** The largest INTEGER. */
 export const INT4_MAX = 2_147_483_647;
@@ -23,15 +24,12 @@ export type ColumnRule =
   | { readonly kind: "day" }
   | {
       readonly kind: "json";
-      readonly shape: z.ZodType;
+      /** Of an array the shape of its elements. */
+      readonly shape: ShapeName;
       readonly form?: JsonForm;
       /** The text of another column decides the shape further; validators alone know. */
-      readonly by?: { readonly column: string; readonly shapes: JsonShapes };
+      readonly by?: { readonly column: string; readonly choice: ChoiceName };
     };
-
-export type JsonShapes = Readonly<Record<string, z.ZodType>>;
-
-export type JsonForm = "object" | "array" | "non-empty array";
 
 const rules = new WeakMap<object, ColumnRule>();
 

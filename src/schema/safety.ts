@@ -1,10 +1,8 @@
 /** Safety: changes tried without risk, rolled out step by step, and the alerts along the way. */
 import { sql } from "drizzle-orm";
 import { boolean, index, text } from "drizzle-orm/pg-core";
-import * as z from "zod";
 import { ALERT_SEVERITIES, CANARY_STATUSES, TEST_STATUSES } from "../values.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
-import { anyJsonObject, open } from "./json.ts";
 import {
   count,
   createdAt,
@@ -18,6 +16,8 @@ import {
   timestamptz,
 } from "./columns.ts";
 import { references, after, different, tenantTable } from "./table.ts";
+
+export type { CanaryStage } from "./shapes.ts";
 
 /** A prompt version that answers a sample of the traffic in parallel; nobody sees its answers. */
 export const shadowTests = tenantTable(
@@ -58,13 +58,6 @@ export type ShadowTest = typeof shadowTests.$inferSelect;
 /** A row to insert into `shadow_tests`. */
 export type NewShadowTest = typeof shadowTests.$inferInsert;
 
-const canaryStage = open({
-  traffic: z.number().min(0).max(1),
-  duration_minutes: z.number().min(0).optional(),
-});
-/** One step of a rollout. `traffic` is a ratio, 0 to 1. Further keys are the user's. */
-export type CanaryStage = z.infer<typeof canaryStage>;
-
 /** A gradual rollout of a prompt version, rolled back when it does worse than the current one. */
 export const canaryDeployments = tenantTable(
   "canary_deployments",
@@ -74,7 +67,7 @@ export const canaryDeployments = tenantTable(
     canaryPromptId: references("canary_prompt_id", agentPrompts).notNull(),
     /** Position in `stages`, the first is 1. */
     currentStage: position("current_stage").notNull().default(1),
-    stages: jsonNonEmptyArray("stages", canaryStage).notNull(),
+    stages: jsonNonEmptyArray("stages", "canaryStage").notNull(),
     /** Ratio, 0 to 1. NULL: never for this reason. */
     rollbackOnErrorRate: ratio("rollback_on_error_rate").default(sql`0.10`),
     /** Relative increase, may exceed 1: 0.5 is half as slow again. NULL: never for this reason. */
@@ -105,7 +98,7 @@ export const alertHistory = tenantTable(
     severity: text("severity", { enum: ALERT_SEVERITIES }).notNull(),
     title: text("title").notNull(),
     message: text("message").notNull(),
-    details: jsonObject("details", anyJsonObject),
+    details: jsonObject("details"),
     slackSent: boolean("slack_sent").notNull().default(false),
     slackSentAt: timestamptz("slack_sent_at"),
     emailSent: boolean("email_sent").notNull().default(false),
