@@ -40,7 +40,7 @@ function validatorOf(kind: Kind, table: string): z.ZodObject {
   const name = `${kind}${names.get(table)}Schema`;
   const validator = validators.get(name);
   if (validator instanceof z.ZodObject) return validator;
-  throw new Error(`${name} is no validator`);
+  throw new Error(`${name} is no validator: add it to src/zod.ts`);
 }
 
 const cases = Object.entries(schema)
