@@ -415,7 +415,7 @@ suite(
     ].map((name) => `operate/${name}`);
     const plantedFor = (spared: readonly string[] = []) =>
       planted(
-        [...ASKING, "client/settings", "schema/table"].map((name) => `${name}.ts`),
+        [...ASKING, "client/settings", "schema/rules", "schema/table"].map((name) => `${name}.ts`),
         spared,
       ).split(/(?<=end \$\$);/);
 

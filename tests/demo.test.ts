@@ -116,7 +116,7 @@ suite("the demo fleet", (database) => {
         from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and a.attnum = c.conkey[1]
         where c.contype = 'f' and c.connamespace = 'public'::regnamespace`,
     );
-    expect(keys).toHaveLength(37);
+    expect(keys.length).toBeGreaterThan(30);
     const crossing = keys.map(
       ({ child, parent, column }) => `select '${child}.${column}' as key from ${child} c
         join ${parent} p on p.id = c.${column} where ${owner(child, "c")} <> ${owner(parent, "p")}`,

@@ -3,8 +3,7 @@ import { getTableName } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import type { Database } from "../../src/client/sql.ts";
 import { columnsOf } from "../../src/schema/all.ts";
-import { ruleInWords } from "../../src/schema/rules.ts";
-import { columnRule } from "../../src/schema/table.ts";
+import { columnRule, ruleInWords } from "../../src/schema/rules.ts";
 import { type IndexFacts, TABLE_GROUPS, type TableFacts, tableFacts } from "./facts.ts";
 
 /** The reference of a migrated database's tables, as Markdown. */

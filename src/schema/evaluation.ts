@@ -1,7 +1,6 @@
 /** Evaluation: how good an agent is, what should change, and whether the change helped. */
 import { sql } from "drizzle-orm";
-import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
-import * as z from "zod";
+import { boolean, index, text } from "drizzle-orm/pg-core";
 import {
   PROPOSAL_PRIORITIES,
   PROPOSAL_STATUSES,
@@ -11,35 +10,29 @@ import {
   TEST_WINNERS,
 } from "../values.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
-import { anyJsonObject, jsonText, open } from "./json.ts";
 import {
-  after,
   count,
   createdAt,
   day,
-  different,
   json,
   jsonArray,
   jsonObject,
-  notBefore,
   percent,
   percentagePoints,
   ratio,
-  tenantTable,
   textList,
   timestamptz,
   updatedAt,
-} from "./table.ts";
+} from "./columns.ts";
+import { references, after, different, notBefore, tenantTable } from "./table.ts";
 
-const recommendation = open({ title: jsonText.min(1), description: jsonText.optional() });
-/** One piece of advice of a report. Further keys are the user's. */
-export type Recommendation = z.infer<typeof recommendation>;
+export type { ExpectedMetricsChange, Recommendation } from "./shapes.ts";
 
 /** An AI-written evaluation of one agent over a period of days. */
 export const evaluationReports = tenantTable(
   "evaluation_reports",
   {
-    agentId: uuid("agent_id").notNull(),
+    agentId: references("agent_id", agentRegistry).notNull(),
     reportDate: day("report_date").notNull(),
     evaluationPeriodStart: day("evaluation_period_start").notNull(),
     /** Inclusive. */
@@ -57,21 +50,16 @@ export const evaluationReports = tenantTable(
     strengths: textList("strengths"),
     weaknesses: textList("weaknesses"),
     riskLevel: text("risk_level", { enum: RISK_LEVELS }),
-    recommendations: jsonArray("recommendations", recommendation),
+    recommendations: jsonArray("recommendations", "recommendation"),
     priorityActions: textList("priority_actions"),
     /** Percentage points of the overall score, -100 to 100. NULL: no previous report. */
     scoreChangeVsPrevious: percentagePoints("score_change_vs_previous"),
-    comparisonDetails: jsonObject("comparison_details", anyJsonObject),
+    comparisonDetails: jsonObject("comparison_details"),
     executiveSummary: text("executive_summary"),
     fullReportText: text("full_report_text"),
     createdAt: createdAt(),
   },
   (t) => [
-    foreignKey({
-      name: "evaluation_reports_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
     notBefore(
       "evaluation_reports_evaluation_period_check",
       t.evaluationPeriodEnd,
@@ -79,7 +67,6 @@ export const evaluationReports = tenantTable(
     ),
     // Serves "the latest reports of an agent".
     index("idx_reports_agent_date").on(t.agentId, t.reportDate.desc().nullsFirst()),
-    index("idx_evaluation_reports_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `evaluation_reports`. */
@@ -87,16 +74,12 @@ export type EvaluationReport = typeof evaluationReports.$inferSelect;
 /** A row to insert into `evaluation_reports`. */
 export type NewEvaluationReport = typeof evaluationReports.$inferInsert;
 
-const expectedMetricsChange = z.record(jsonText, z.number());
-/** Metric name to expected change, in the metric's own unit. */
-export type ExpectedMetricsChange = z.infer<typeof expectedMetricsChange>;
-
 /** A suggested change to an agent, from proposal through approval and test to deployment. */
 export const improvementProposals = tenantTable(
   "improvement_proposals",
   {
-    agentId: uuid("agent_id").notNull(),
-    evaluationReportId: uuid("evaluation_report_id"),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    evaluationReportId: references("evaluation_report_id", evaluationReports).onDelete("set null"),
     proposalType: text("proposal_type", { enum: PROPOSAL_TYPES }).notNull(),
     title: text("title").notNull(),
     description: text("description").notNull(),
@@ -105,7 +88,7 @@ export const improvementProposals = tenantTable(
     proposedState: json("proposed_state"),
     diffSummary: text("diff_summary"),
     expectedImprovement: text("expected_improvement"),
-    expectedMetricsChange: jsonObject("expected_metrics_change", expectedMetricsChange),
+    expectedMetricsChange: jsonObject("expected_metrics_change", "expectedMetricsChange"),
     riskAssessment: text("risk_assessment"),
     rollbackPlan: text("rollback_plan"),
     status: text("status", { enum: PROPOSAL_STATUSES }).notNull().default("proposed"),
@@ -115,31 +98,15 @@ export const improvementProposals = tenantTable(
     approvedAt: timestamptz("approved_at"),
     rejectionReason: text("rejection_reason"),
     deployedAt: timestamptz("deployed_at"),
-    deployedPromptVersionId: uuid("deployed_prompt_version_id"),
+    deployedPromptVersionId: references("deployed_prompt_version_id", agentPrompts).onDelete(
+      "set null",
+    ),
     createdAt: createdAt(),
     updatedAt: updatedAt(),
   },
   (t) => [
-    foreignKey({
-      name: "improvement_proposals_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "improvement_proposals_evaluation_report_id_fkey",
-      columns: [t.evaluationReportId],
-      foreignColumns: [evaluationReports.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "improvement_proposals_deployed_prompt_version_id_fkey",
-      columns: [t.deployedPromptVersionId],
-      foreignColumns: [agentPrompts.id],
-    }).onDelete("set null"),
     // Serves "the proposals of an agent in a given state".
     index("idx_proposals_agent_status").on(t.agentId, t.status),
-    index("idx_improvement_proposals_evaluation_report_id").on(t.evaluationReportId),
-    index("idx_improvement_proposals_deployed_prompt_version_id").on(t.deployedPromptVersionId),
-    index("idx_improvement_proposals_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `improvement_proposals`. */
@@ -151,12 +118,14 @@ export type NewImprovementProposal = typeof improvementProposals.$inferInsert;
 export const abTests = tenantTable(
   "ab_tests",
   {
-    agentId: uuid("agent_id").notNull(),
-    improvementProposalId: uuid("improvement_proposal_id"),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    improvementProposalId: references("improvement_proposal_id", improvementProposals).onDelete(
+      "set null",
+    ),
     testName: text("test_name").notNull(),
     hypothesis: text("hypothesis").notNull(),
-    controlPromptId: uuid("control_prompt_id").notNull(),
-    treatmentPromptId: uuid("treatment_prompt_id").notNull(),
+    controlPromptId: references("control_prompt_id", agentPrompts).notNull(),
+    treatmentPromptId: references("treatment_prompt_id", agentPrompts).notNull(),
     /** Share of the traffic that gets the treatment. Ratio, 0 to 1. */
     trafficSplit: ratio("traffic_split")
       .notNull()
@@ -184,33 +153,8 @@ export const abTests = tenantTable(
     updatedAt: updatedAt(),
   },
   (t) => [
-    foreignKey({
-      name: "ab_tests_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "ab_tests_improvement_proposal_id_fkey",
-      columns: [t.improvementProposalId],
-      foreignColumns: [improvementProposals.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "ab_tests_control_prompt_id_fkey",
-      columns: [t.controlPromptId],
-      foreignColumns: [agentPrompts.id],
-    }),
-    foreignKey({
-      name: "ab_tests_treatment_prompt_id_fkey",
-      columns: [t.treatmentPromptId],
-      foreignColumns: [agentPrompts.id],
-    }),
     different("ab_tests_prompts_check", t.controlPromptId, t.treatmentPromptId),
     after("ab_tests_dates_check", t.endDate, t.startDate),
-    index("idx_ab_tests_agent_id").on(t.agentId),
-    index("idx_ab_tests_improvement_proposal_id").on(t.improvementProposalId),
-    index("idx_ab_tests_control_prompt_id").on(t.controlPromptId),
-    index("idx_ab_tests_treatment_prompt_id").on(t.treatmentPromptId),
-    index("idx_ab_tests_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `ab_tests`. */

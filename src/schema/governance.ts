@@ -1,15 +1,12 @@
 /** Governance: which agents exist, which prompt each runs, what every execution did. */
 import { sql } from "drizzle-orm";
-import { boolean, foreignKey, index, text, unique, uuid } from "drizzle-orm/pg-core";
-import * as z from "zod";
+import { boolean, index, text, unique, uuid } from "drizzle-orm/pg-core";
 import { AGENT_CATEGORIES, AGENT_STATUSES, EXECUTION_STATUSES } from "../values.ts";
-import { anyJson, anyJsonObject, jsonText, open } from "./json.ts";
 import {
   averageMilliseconds,
   count,
   createdAt,
   day,
-  different,
   json,
   jsonArray,
   jsonObject,
@@ -17,68 +14,51 @@ import {
   name,
   percent,
   temperature,
-  tenantTable,
   timeOrderedId,
   timestamptz,
   tokens,
   updatedAt,
   usd,
-} from "./table.ts";
+} from "./columns.ts";
+import { references, different, tenantTable } from "./table.ts";
+
+export type { ErrorDistribution, FewShotExample, ToolDefinition } from "./shapes.ts";
 
 /**
  * One AI agent. `agent_name` is unique in the whole database, across organizations: kept for compatibility
  * with the first schema. An agent with history is `deprecated`, not deleted.
  */
-export const agentRegistry = tenantTable(
-  "agent_registry",
-  {
-    agentName: name("agent_name").notNull().unique("agent_registry_agent_name_key"),
-    displayName: text("display_name").notNull(),
-    description: text("description"),
-    category: text("category", { enum: AGENT_CATEGORIES }).notNull(),
-    version: name("version").notNull().default("1.0.0"),
-    status: text("status", { enum: AGENT_STATUSES }).notNull().default("active"),
-    ownerEmail: text("owner_email"),
-    slackChannel: text("slack_channel"),
-    /** Percent, 0 to 100. NULL: no target. (`agent_slas` counts its rates as ratios.) */
-    targetSuccessRate: percent("target_success_rate").default(sql`95.00`),
-    /** Milliseconds. NULL: no target. */
-    targetAvgLatencyMs: milliseconds("target_avg_latency_ms").default(5000),
-    /** US dollars. NULL: no target. */
-    targetCostPerExecution: usd("target_cost_per_execution").default(sql`0.10`),
-    /** Percent, 0 to 100. */
-    currentHealthScore: percent("current_health_score")
-      .notNull()
-      .default(sql`100.00`),
-    lastHealthCheck: timestamptz("last_health_check"),
-    consecutiveFailures: count("consecutive_failures").notNull().default(0),
-    createdAt: createdAt(),
-    updatedAt: updatedAt(),
-    metadata: jsonObject("metadata", anyJsonObject)
-      .notNull()
-      .default(sql`'{}'::jsonb`),
-  },
-  (t) => [
-    // Serves "the agents of an organization".
-    index("idx_agent_registry_organization_id").on(t.organizationId),
-  ],
-);
+export const agentRegistry = tenantTable("agent_registry", {
+  agentName: name("agent_name").notNull().unique("agent_registry_agent_name_key"),
+  displayName: text("display_name").notNull(),
+  description: text("description"),
+  category: text("category", { enum: AGENT_CATEGORIES }).notNull(),
+  version: name("version").notNull().default("1.0.0"),
+  status: text("status", { enum: AGENT_STATUSES }).notNull().default("active"),
+  ownerEmail: text("owner_email"),
+  slackChannel: text("slack_channel"),
+  /** Percent, 0 to 100. NULL: no target. (`agent_slas` counts its rates as ratios.) */
+  targetSuccessRate: percent("target_success_rate").default(sql`95.00`),
+  /** Milliseconds. NULL: no target. */
+  targetAvgLatencyMs: milliseconds("target_avg_latency_ms").default(5000),
+  /** US dollars. NULL: no target. */
+  targetCostPerExecution: usd("target_cost_per_execution").default(sql`0.10`),
+  /** Percent, 0 to 100. */
+  currentHealthScore: percent("current_health_score")
+    .notNull()
+    .default(sql`100.00`),
+  lastHealthCheck: timestamptz("last_health_check"),
+  consecutiveFailures: count("consecutive_failures").notNull().default(0),
+  createdAt: createdAt(),
+  updatedAt: updatedAt(),
+  metadata: jsonObject("metadata")
+    .notNull()
+    .default(sql`'{}'::jsonb`),
+});
 /** A row of `agent_registry`. */
 export type Agent = typeof agentRegistry.$inferSelect;
 /** A row to insert into `agent_registry`. */
 export type NewAgent = typeof agentRegistry.$inferInsert;
-
-const toolDefinition = open({
-  name: jsonText.min(1),
-  description: jsonText.optional(),
-  parameters: anyJsonObject.optional(),
-});
-/** A tool as a model is told of it; `parameters` is a JSON Schema. Further keys are the user's. */
-export type ToolDefinition = z.infer<typeof toolDefinition>;
-
-const fewShotExample = open({ input: anyJson, output: anyJson });
-/** What a model is shown as a good answer. Further keys are the user's. */
-export type FewShotExample = z.infer<typeof fewShotExample>;
 
 /**
  * One version of an agent's prompt with all that a run needs. At most one is active and at most one
@@ -89,23 +69,23 @@ export type FewShotExample = z.infer<typeof fewShotExample>;
 export const agentPrompts = tenantTable(
   "agent_prompts",
   {
-    agentId: uuid("agent_id").notNull(),
+    agentId: references("agent_id", agentRegistry).notNull(),
     version: name("version").notNull(),
     systemPrompt: text("system_prompt").notNull(),
-    toolDefinitions: jsonArray("tool_definitions", toolDefinition),
-    fewShotExamples: jsonArray("few_shot_examples", fewShotExample),
+    toolDefinitions: jsonArray("tool_definitions", "toolDefinition"),
+    fewShotExamples: jsonArray("few_shot_examples", "fewShotExample"),
     modelName: text("model_name").notNull().default("claude-sonnet-4-20250514"),
     /** Sampling temperature, 0 to 2. NULL: the model's own. */
     temperature: temperature("temperature").default(sql`0.7`),
     /** Tokens. NULL: no such limit. */
     maxTokens: tokens("max_tokens").default(4096),
-    configuration: jsonObject("configuration", anyJsonObject)
+    configuration: jsonObject("configuration")
       .notNull()
       .default(sql`'{}'::jsonb`),
     isActive: boolean("is_active").notNull().default(false),
     isBaseline: boolean("is_baseline").notNull().default(false),
     /** The version this one was made from. */
-    parentVersionId: uuid("parent_version_id"),
+    parentVersionId: references("parent_version_id", "self").onDelete("set null"),
     totalExecutions: count("total_executions").notNull().default(0),
     successfulExecutions: count("successful_executions").notNull().default(0),
     /** Percent, 0 to 100. NULL: none scored yet. */
@@ -116,19 +96,7 @@ export const agentPrompts = tenantTable(
   },
   (t) => [
     unique("agent_prompts_agent_id_version_key").on(t.agentId, t.version),
-    foreignKey({
-      name: "agent_prompts_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "agent_prompts_parent_version_id_fkey",
-      columns: [t.parentVersionId],
-      foreignColumns: [t.id],
-    }).onDelete("set null"),
     different("agent_prompts_parent_check", t.parentVersionId, t.id),
-    index("idx_agent_prompts_parent_version_id").on(t.parentVersionId),
-    index("idx_agent_prompts_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `agent_prompts`. */
@@ -144,8 +112,8 @@ export const agentExecutionLogs = tenantTable(
   "agent_execution_logs",
   {
     id: timeOrderedId(),
-    agentId: uuid("agent_id").notNull(),
-    promptVersionId: uuid("prompt_version_id"),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    promptVersionId: references("prompt_version_id", agentPrompts),
     executionId: uuid("execution_id").notNull(),
     timestamp: timestamptz("timestamp")
       .notNull()
@@ -173,21 +141,11 @@ export const agentExecutionLogs = tenantTable(
     qualityFeedback: text("quality_feedback"),
     reviewedBy: text("reviewed_by"),
     reviewedAt: timestamptz("reviewed_at"),
-    metadata: jsonObject("metadata", anyJsonObject)
+    metadata: jsonObject("metadata")
       .notNull()
       .default(sql`'{}'::jsonb`),
   },
   (t) => [
-    foreignKey({
-      name: "agent_execution_logs_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "agent_execution_logs_prompt_version_id_fkey",
-      columns: [t.promptVersionId],
-      foreignColumns: [agentPrompts.id],
-    }),
     // Serves "the latest logs of an agent".
     index("idx_logs_agent_timestamp").on(t.agentId, t.timestamp.desc().nullsFirst()),
     // Serves "the rows of an execution".
@@ -196,17 +154,12 @@ export const agentExecutionLogs = tenantTable(
     index("idx_logs_org_timestamp").on(t.organizationId, t.timestamp.desc().nullsFirst()),
     // Serves the roll-up of a day over all organizations; a few kilobytes per million rows.
     index("idx_agent_execution_logs_timestamp").using("brin", t.timestamp),
-    index("idx_agent_execution_logs_prompt_version_id").on(t.promptVersionId),
   ],
 );
 /** A row of `agent_execution_logs`. */
 export type AgentExecutionLog = typeof agentExecutionLogs.$inferSelect;
 /** A row to insert into `agent_execution_logs`. */
 export type NewAgentExecutionLog = typeof agentExecutionLogs.$inferInsert;
-
-const errorDistribution = z.record(jsonText, z.int().min(0));
-/** How many failed rows a day had of each error type. */
-export type ErrorDistribution = z.infer<typeof errorDistribution>;
 
 /**
  * One agent's day (UTC), per prompt version; a row without a prompt version sums the logs that name
@@ -215,8 +168,8 @@ export type ErrorDistribution = z.infer<typeof errorDistribution>;
 export const agentPerformanceMetrics = tenantTable(
   "agent_performance_metrics",
   {
-    agentId: uuid("agent_id").notNull(),
-    promptVersionId: uuid("prompt_version_id"),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    promptVersionId: references("prompt_version_id", agentPrompts),
     date: day("date").notNull(),
     /** Distinct executions, running and cancelled ones included. */
     totalExecutions: count("total_executions"),
@@ -240,26 +193,15 @@ export const agentPerformanceMetrics = tenantTable(
     humanInterventions: count("human_interventions"),
     uniqueErrorTypes: count("unique_error_types"),
     mostCommonError: text("most_common_error"),
-    errorDistribution: jsonObject("error_distribution", errorDistribution),
+    errorDistribution: jsonObject("error_distribution", "errorDistribution"),
   },
   (t) => [
     // NULLS NOT DISTINCT: without it a day without a prompt version could be stored twice.
     unique("agent_performance_metrics_agent_id_prompt_version_id_date_key")
       .on(t.agentId, t.promptVersionId, t.date)
       .nullsNotDistinct(),
-    foreignKey({
-      name: "agent_performance_metrics_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "agent_performance_metrics_prompt_version_id_fkey",
-      columns: [t.promptVersionId],
-      foreignColumns: [agentPrompts.id],
-    }),
     // Serves "the last days of an agent".
     index("idx_metrics_agent_date").on(t.agentId, t.date.desc().nullsFirst()),
-    index("idx_agent_performance_metrics_prompt_version_id").on(t.promptVersionId),
     // Serves "the last days of the organization".
     index("idx_agent_performance_metrics_organization_id_date").on(
       t.organizationId,

@@ -1,7 +1,6 @@
 /** Learning and cost: what was learnt, which parts are reused, what is promised and what it may cost. */
 import { sql } from "drizzle-orm";
-import { boolean, foreignKey, index, integer, text, unique, uuid } from "drizzle-orm/pg-core";
-import * as z from "zod";
+import { boolean, index, integer, text, unique } from "drizzle-orm/pg-core";
 import {
   BUDGET_ACTIONS,
   CONFIDENCE_LEVELS,
@@ -11,12 +10,10 @@ import {
 } from "../values.ts";
 import { abTests, improvementProposals } from "./evaluation.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
-import { anyJson, jsonText, open } from "./json.ts";
 import {
   count,
   createdAt,
   day,
-  different,
   json,
   jsonArray,
   jsonBy,
@@ -25,24 +22,24 @@ import {
   minutes,
   name,
   nameList,
-  notBefore,
-  ownedTable,
   percent,
   ratio,
-  tenantTable,
   textList,
   updatedAt,
   usd,
-} from "./table.ts";
+} from "./columns.ts";
+import { references, different, notBefore, ownedTable, tenantTable } from "./table.ts";
+
+export type { BreachDetails, UsageExample } from "./shapes.ts";
 
 /** Something the organization learnt about its agents, replaced rather than edited. */
 export const learningLog = tenantTable(
   "learning_log",
   {
     /** NULL: about no single agent. */
-    agentId: uuid("agent_id"),
-    relatedProposalId: uuid("related_proposal_id"),
-    relatedAbTestId: uuid("related_ab_test_id"),
+    agentId: references("agent_id", agentRegistry).onDelete("set null"),
+    relatedProposalId: references("related_proposal_id", improvementProposals).onDelete("set null"),
+    relatedAbTestId: references("related_ab_test_id", abTests).onDelete("set null"),
     learningType: text("learning_type", { enum: LEARNING_TYPES }).notNull(),
     title: text("title").notNull(),
     description: text("description").notNull(),
@@ -51,38 +48,13 @@ export const learningLog = tenantTable(
     /** Categories or names it applies to; each 1 to 255 characters. */
     applicableTo: nameList("applicable_to"),
     isActive: boolean("is_active").notNull().default(true),
-    supersededBy: uuid("superseded_by"),
+    supersededBy: references("superseded_by", "self").onDelete("set null"),
     createdAt: createdAt(),
   },
   (t) => [
-    foreignKey({
-      name: "learning_log_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "learning_log_related_proposal_id_fkey",
-      columns: [t.relatedProposalId],
-      foreignColumns: [improvementProposals.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "learning_log_related_ab_test_id_fkey",
-      columns: [t.relatedAbTestId],
-      foreignColumns: [abTests.id],
-    }).onDelete("set null"),
-    foreignKey({
-      name: "learning_log_superseded_by_fkey",
-      columns: [t.supersededBy],
-      foreignColumns: [t.id],
-    }).onDelete("set null"),
     different("learning_log_superseded_check", t.supersededBy, t.id),
     // Serves "what applies to …" (applicable_to @> …).
     index("idx_learning_applicable").using("gin", t.applicableTo),
-    index("idx_learning_log_agent_id").on(t.agentId),
-    index("idx_learning_log_related_proposal_id").on(t.relatedProposalId),
-    index("idx_learning_log_related_ab_test_id").on(t.relatedAbTestId),
-    index("idx_learning_log_superseded_by").on(t.supersededBy),
-    index("idx_learning_log_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `learning_log`. */
@@ -90,30 +62,22 @@ export type Learning = typeof learningLog.$inferSelect;
 /** A row to insert into `learning_log`. */
 export type NewLearning = typeof learningLog.$inferInsert;
 
-const usageExample = open({ input: anyJson, output: anyJson });
-/** How a component is used. Further keys are the user's. */
-export type UsageExample = z.infer<typeof usageExample>;
-
 /** A reusable part of prompts. `name` is unique across organizations: kept for compatibility with the first schema. */
-export const promptLibrary = tenantTable(
-  "prompt_library",
-  {
-    name: name("name").notNull().unique("prompt_library_name_key"),
-    category: text("category", { enum: LIBRARY_CATEGORIES }).notNull(),
-    tags: textList("tags"),
-    content: text("content").notNull(),
-    description: text("description"),
-    usageExamples: jsonArray("usage_examples", usageExample),
-    timesUsed: count("times_used").notNull().default(0),
-    /** Percent, 0 to 100. */
-    avgQualityWhenUsed: percent("avg_quality_when_used"),
-    version: name("version").notNull().default("1.0.0"),
-    isActive: boolean("is_active").notNull().default(true),
-    createdAt: createdAt(),
-    createdBy: text("created_by"),
-  },
-  (t) => [index("idx_prompt_library_organization_id").on(t.organizationId)],
-);
+export const promptLibrary = tenantTable("prompt_library", {
+  name: name("name").notNull().unique("prompt_library_name_key"),
+  category: text("category", { enum: LIBRARY_CATEGORIES }).notNull(),
+  tags: textList("tags"),
+  content: text("content").notNull(),
+  description: text("description"),
+  usageExamples: jsonArray("usage_examples", "usageExample"),
+  timesUsed: count("times_used").notNull().default(0),
+  /** Percent, 0 to 100. */
+  avgQualityWhenUsed: percent("avg_quality_when_used"),
+  version: name("version").notNull().default("1.0.0"),
+  isActive: boolean("is_active").notNull().default(true),
+  createdAt: createdAt(),
+  createdBy: text("created_by"),
+});
 /** A row of `prompt_library`. */
 export type PromptComponent = typeof promptLibrary.$inferSelect;
 /** A row to insert into `prompt_library`. */
@@ -126,25 +90,14 @@ export type NewPromptComponent = typeof promptLibrary.$inferInsert;
 export const promptLibraryUsage = ownedTable(
   "prompt_library_usage",
   {
-    promptId: uuid("prompt_id").notNull(),
-    libraryComponentId: uuid("library_component_id").notNull(),
+    promptId: references("prompt_id", agentPrompts).onDelete("cascade").notNull(),
+    libraryComponentId: references("library_component_id", promptLibrary).notNull(),
   },
   (t) => [
     unique("prompt_library_usage_prompt_id_library_component_id_key").on(
       t.promptId,
       t.libraryComponentId,
     ),
-    foreignKey({
-      name: "prompt_library_usage_prompt_id_fkey",
-      columns: [t.promptId],
-      foreignColumns: [agentPrompts.id],
-    }).onDelete("cascade"),
-    foreignKey({
-      name: "prompt_library_usage_library_component_id_fkey",
-      columns: [t.libraryComponentId],
-      foreignColumns: [promptLibrary.id],
-    }),
-    index("idx_prompt_library_usage_library_component_id").on(t.libraryComponentId),
   ],
 );
 /** A row of `prompt_library_usage`. */
@@ -156,7 +109,7 @@ export type NewPromptLibraryUse = typeof promptLibraryUsage.$inferInsert;
 export const agentSlas = tenantTable(
   "agent_slas",
   {
-    agentId: uuid("agent_id").notNull(),
+    agentId: references("agent_id", agentRegistry).onDelete("cascade").notNull(),
     /** Share of the window the agent must answer. Ratio, 0 to 1. NULL: not promised. */
     targetAvailability: ratio("target_availability").default(sql`0.9990`),
     /** Milliseconds. NULL: this percentile is not promised. */
@@ -173,16 +126,9 @@ export const agentSlas = tenantTable(
     createdAt: createdAt(),
   },
   (t) => [
-    foreignKey({
-      name: "agent_slas_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
     notBefore("agent_slas_p95_p50_check", t.targetP95LatencyMs, t.targetP50LatencyMs),
     notBefore("agent_slas_p99_p95_check", t.targetP99LatencyMs, t.targetP95LatencyMs),
     notBefore("agent_slas_p99_p50_check", t.targetP99LatencyMs, t.targetP50LatencyMs),
-    index("idx_agent_slas_agent_id").on(t.agentId),
-    index("idx_agent_slas_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `agent_slas`. */
@@ -190,20 +136,12 @@ export type AgentSla = typeof agentSlas.$inferSelect;
 /** A row to insert into `agent_slas`. */
 export type NewAgentSla = typeof agentSlas.$inferInsert;
 
-const breachDetails = open({
-  reason: jsonText.optional(),
-  started_at: z.iso.datetime({ offset: true }).optional(),
-  ended_at: z.iso.datetime({ offset: true }).optional(),
-});
-/** What went wrong in a period. Further keys are the user's. */
-export type BreachDetails = z.infer<typeof breachDetails>;
-
 /** What was measured against an SLA over one period of days. */
 export const slaCompliance = tenantTable(
   "sla_compliance",
   {
-    agentId: uuid("agent_id").notNull(),
-    slaId: uuid("sla_id").notNull(),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    slaId: references("sla_id", agentSlas).notNull(),
     periodStart: day("period_start").notNull(),
     /** Inclusive. */
     periodEnd: day("period_end").notNull(),
@@ -222,7 +160,7 @@ export const slaCompliance = tenantTable(
     qualityMet: boolean("quality_met"),
     overallCompliant: boolean("overall_compliant"),
     breachMinutes: minutes("breach_minutes").notNull().default(0),
-    breachDetails: jsonObject("breach_details", breachDetails),
+    breachDetails: jsonObject("breach_details", "breachDetails"),
     createdAt: createdAt(),
   },
   (t) => [
@@ -231,20 +169,9 @@ export const slaCompliance = tenantTable(
       t.periodStart,
       t.periodEnd,
     ),
-    foreignKey({
-      name: "sla_compliance_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "sla_compliance_sla_id_fkey",
-      columns: [t.slaId],
-      foreignColumns: [agentSlas.id],
-    }),
     notBefore("sla_compliance_period_check", t.periodEnd, t.periodStart),
     // Serves "the latest periods of an agent".
     index("idx_sla_compliance_period").on(t.agentId, t.periodStart.desc().nullsFirst()),
-    index("idx_sla_compliance_sla_id").on(t.slaId),
     // Serves "how the organization kept its promises in a period".
     index("idx_sla_compliance_organization_id_period_start").on(
       t.organizationId,
@@ -262,7 +189,7 @@ export const costBudgets = tenantTable(
   "cost_budgets",
   {
     /** NULL: a budget of the whole organization. */
-    agentId: uuid("agent_id"),
+    agentId: references("agent_id", agentRegistry).onDelete("cascade"),
     /** US dollars. NULL: no limit. */
     dailyBudgetUsd: usd("daily_budget_usd"),
     /** US dollars. NULL: no limit. */
@@ -289,14 +216,8 @@ export const costBudgets = tenantTable(
     updatedAt: updatedAt(),
   },
   (t) => [
-    foreignKey({
-      name: "cost_budgets_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
     // Serves "the budgets of an organization".
     index("idx_cost_budgets_org").on(t.organizationId),
-    index("idx_cost_budgets_agent_id").on(t.agentId),
   ],
 );
 /** A row of `cost_budgets`. */
@@ -304,52 +225,21 @@ export type CostBudget = typeof costBudgets.$inferSelect;
 /** A row to insert into `cost_budgets`. */
 export type NewCostBudget = typeof costBudgets.$inferInsert;
 
-const amount = z.number();
-const amounts = z.union([amount, z.array(amount).min(1)], "expected a number or a list of numbers");
-const words = z.union([jsonText, z.array(jsonText).min(1)], "expected a text or a list of texts");
-
-/**
- * What a routing rule compares with, by the type of its condition: one value, or a list for operators
- * that take several. The list of types is open: of others any JSON will do. Only validators know this.
- */
-const routingConditionValues = {
-  token_count: amounts,
-  cost_usd: amounts,
-  latency_ms: amounts,
-  quality_score: amounts,
-  budget_used: amounts,
-  task_type: words,
-  action_type: words,
-  language: words,
-};
-
 /** Which model answers when a condition holds. Without an agent it is a rule of the organization. */
-export const modelRoutingRules = tenantTable(
-  "model_routing_rules",
-  {
-    agentId: uuid("agent_id"),
-    /** Open, as is the operator: the router gives them meaning. */
-    conditionType: text("condition_type").notNull(),
-    conditionOperator: text("condition_operator").notNull(),
-    /** A number or numbers for `token_count` and its like, a text or texts for `language` and its like. */
-    conditionValue: jsonBy("condition_value", "condition_type", routingConditionValues).notNull(),
-    targetModel: text("target_model").notNull(),
-    fallbackModel: text("fallback_model"),
-    /** The lowest number is tried first. */
-    priority: integer("priority").notNull().default(100),
-    isActive: boolean("is_active").notNull().default(true),
-    createdAt: createdAt(),
-  },
-  (t) => [
-    foreignKey({
-      name: "model_routing_rules_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
-    index("idx_model_routing_rules_agent_id").on(t.agentId),
-    index("idx_model_routing_rules_organization_id").on(t.organizationId),
-  ],
-);
+export const modelRoutingRules = tenantTable("model_routing_rules", {
+  agentId: references("agent_id", agentRegistry).onDelete("cascade"),
+  /** Open, as is the operator: the router gives them meaning. */
+  conditionType: text("condition_type").notNull(),
+  conditionOperator: text("condition_operator").notNull(),
+  /** A number or numbers for `token_count` and its like, a text or texts for `language` and its like. */
+  conditionValue: jsonBy("condition_value", "condition_type", "routingConditionValue").notNull(),
+  targetModel: text("target_model").notNull(),
+  fallbackModel: text("fallback_model"),
+  /** The lowest number is tried first. */
+  priority: integer("priority").notNull().default(100),
+  isActive: boolean("is_active").notNull().default(true),
+  createdAt: createdAt(),
+});
 /** A row of `model_routing_rules`. */
 export type ModelRoutingRule = typeof modelRoutingRules.$inferSelect;
 /** A row to insert into `model_routing_rules`. */
@@ -359,8 +249,10 @@ export type NewModelRoutingRule = typeof modelRoutingRules.$inferInsert;
 export const agentDependencies = tenantTable(
   "agent_dependencies",
   {
-    upstreamAgentId: uuid("upstream_agent_id").notNull(),
-    downstreamAgentId: uuid("downstream_agent_id").notNull(),
+    upstreamAgentId: references("upstream_agent_id", agentRegistry).onDelete("cascade").notNull(),
+    downstreamAgentId: references("downstream_agent_id", agentRegistry)
+      .onDelete("cascade")
+      .notNull(),
     dependencyType: text("dependency_type", { enum: DEPENDENCY_TYPES }).notNull(),
     isCritical: boolean("is_critical").notNull().default(false),
     createdAt: createdAt(),
@@ -370,19 +262,7 @@ export const agentDependencies = tenantTable(
       t.upstreamAgentId,
       t.downstreamAgentId,
     ),
-    foreignKey({
-      name: "agent_dependencies_upstream_agent_id_fkey",
-      columns: [t.upstreamAgentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
-    foreignKey({
-      name: "agent_dependencies_downstream_agent_id_fkey",
-      columns: [t.downstreamAgentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
     different("agent_dependencies_agents_check", t.upstreamAgentId, t.downstreamAgentId),
-    index("idx_agent_dependencies_downstream_agent_id").on(t.downstreamAgentId),
-    index("idx_agent_dependencies_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `agent_dependencies`. */

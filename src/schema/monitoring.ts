@@ -1,15 +1,19 @@
 /** Monitoring: how each agent is right now. */
 import { sql } from "drizzle-orm";
-import { foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
+import { index, text } from "drizzle-orm/pg-core";
 import { CIRCUIT_STATES, HEALTH_STATUSES } from "../values.ts";
 import { agentRegistry } from "./governance.ts";
-import { averageMilliseconds, count, ratio, seconds, tenantTable, timestamptz } from "./table.ts";
+import { averageMilliseconds, count, ratio, seconds, timestamptz } from "./columns.ts";
+import { references, tenantTable } from "./table.ts";
 
 /** The latest health snapshot of an agent, one row each; windows of 5 minutes and 1 hour. */
 export const agentHealthRealtime = tenantTable(
   "agent_health_realtime",
   {
-    agentId: uuid("agent_id").notNull().unique("agent_health_realtime_agent_id_key"),
+    agentId: references("agent_id", agentRegistry)
+      .onDelete("cascade")
+      .notNull()
+      .unique("agent_health_realtime_agent_id_key"),
     /** When the snapshot was taken. */
     timestamp: timestamptz("timestamp")
       .notNull()
@@ -34,14 +38,8 @@ export const agentHealthRealtime = tenantTable(
     circuitOpenedAt: timestamptz("circuit_opened_at"),
   },
   (t) => [
-    foreignKey({
-      name: "agent_health_realtime_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
     // Repeats the unique index on agent_id: kept for compatibility with the first schema.
     index("idx_health_realtime_agent").on(t.agentId),
-    index("idx_agent_health_realtime_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `agent_health_realtime`. */
@@ -53,30 +51,22 @@ export type NewAgentHealth = typeof agentHealthRealtime.$inferInsert;
  * The circuit breaker of an agent, one row each. After `failure_threshold` failures it opens, after
  * `cooldown_seconds` it lets a trial through (half open), after `success_threshold` successes it closes.
  */
-export const circuitBreakerState = tenantTable(
-  "circuit_breaker_state",
-  {
-    agentId: uuid("agent_id").notNull().unique("circuit_breaker_state_agent_id_key"),
-    state: text("state", { enum: CIRCUIT_STATES }).notNull().default("closed"),
-    failureCount: count("failure_count").notNull().default(0),
-    successCount: count("success_count").notNull().default(0),
-    lastFailureAt: timestamptz("last_failure_at"),
-    lastSuccessAt: timestamptz("last_success_at"),
-    openedAt: timestamptz("opened_at"),
-    halfOpenAt: timestamptz("half_open_at"),
-    failureThreshold: count("failure_threshold").notNull().default(5),
-    successThreshold: count("success_threshold").notNull().default(3),
-    cooldownSeconds: seconds("cooldown_seconds").notNull().default(60),
-  },
-  (t) => [
-    foreignKey({
-      name: "circuit_breaker_state_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }).onDelete("cascade"),
-    index("idx_circuit_breaker_state_organization_id").on(t.organizationId),
-  ],
-);
+export const circuitBreakerState = tenantTable("circuit_breaker_state", {
+  agentId: references("agent_id", agentRegistry)
+    .onDelete("cascade")
+    .notNull()
+    .unique("circuit_breaker_state_agent_id_key"),
+  state: text("state", { enum: CIRCUIT_STATES }).notNull().default("closed"),
+  failureCount: count("failure_count").notNull().default(0),
+  successCount: count("success_count").notNull().default(0),
+  lastFailureAt: timestamptz("last_failure_at"),
+  lastSuccessAt: timestamptz("last_success_at"),
+  openedAt: timestamptz("opened_at"),
+  halfOpenAt: timestamptz("half_open_at"),
+  failureThreshold: count("failure_threshold").notNull().default(5),
+  successThreshold: count("success_threshold").notNull().default(3),
+  cooldownSeconds: seconds("cooldown_seconds").notNull().default(60),
+});
 /** A row of `circuit_breaker_state`. */
 export type CircuitBreaker = typeof circuitBreakerState.$inferSelect;
 /** A row to insert into `circuit_breaker_state`. */

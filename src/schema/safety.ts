@@ -1,15 +1,11 @@
 /** Safety: changes tried without risk, rolled out step by step, and the alerts along the way. */
 import { sql } from "drizzle-orm";
-import { boolean, foreignKey, index, text, uuid } from "drizzle-orm/pg-core";
-import * as z from "zod";
+import { boolean, index, text } from "drizzle-orm/pg-core";
 import { ALERT_SEVERITIES, CANARY_STATUSES, TEST_STATUSES } from "../values.ts";
 import { agentPrompts, agentRegistry } from "./governance.ts";
-import { anyJsonObject, open } from "./json.ts";
 import {
-  after,
   count,
   createdAt,
-  different,
   json,
   jsonNonEmptyArray,
   jsonObject,
@@ -17,17 +13,19 @@ import {
   position,
   ratio,
   relativeIncrease,
-  tenantTable,
   timestamptz,
-} from "./table.ts";
+} from "./columns.ts";
+import { references, after, different, tenantTable } from "./table.ts";
+
+export type { CanaryStage } from "./shapes.ts";
 
 /** A prompt version that answers a sample of the traffic in parallel; nobody sees its answers. */
 export const shadowTests = tenantTable(
   "shadow_tests",
   {
-    agentId: uuid("agent_id").notNull(),
-    productionPromptId: uuid("production_prompt_id").notNull(),
-    shadowPromptId: uuid("shadow_prompt_id").notNull(),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    productionPromptId: references("production_prompt_id", agentPrompts).notNull(),
+    shadowPromptId: references("shadow_prompt_id", agentPrompts).notNull(),
     /** Share of the executions that are shadowed. Ratio, 0 to 1. */
     sampleRate: ratio("sample_rate")
       .notNull()
@@ -51,27 +49,8 @@ export const shadowTests = tenantTable(
     createdAt: createdAt(),
   },
   (t) => [
-    foreignKey({
-      name: "shadow_tests_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "shadow_tests_production_prompt_id_fkey",
-      columns: [t.productionPromptId],
-      foreignColumns: [agentPrompts.id],
-    }),
-    foreignKey({
-      name: "shadow_tests_shadow_prompt_id_fkey",
-      columns: [t.shadowPromptId],
-      foreignColumns: [agentPrompts.id],
-    }),
     different("shadow_tests_prompts_check", t.productionPromptId, t.shadowPromptId),
     after("shadow_tests_dates_check", t.endDate, t.startDate),
-    index("idx_shadow_tests_agent_id").on(t.agentId),
-    index("idx_shadow_tests_production_prompt_id").on(t.productionPromptId),
-    index("idx_shadow_tests_shadow_prompt_id").on(t.shadowPromptId),
-    index("idx_shadow_tests_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `shadow_tests`. */
@@ -79,23 +58,16 @@ export type ShadowTest = typeof shadowTests.$inferSelect;
 /** A row to insert into `shadow_tests`. */
 export type NewShadowTest = typeof shadowTests.$inferInsert;
 
-const canaryStage = open({
-  traffic: z.number().min(0).max(1),
-  duration_minutes: z.number().min(0).optional(),
-});
-/** One step of a rollout. `traffic` is a ratio, 0 to 1. Further keys are the user's. */
-export type CanaryStage = z.infer<typeof canaryStage>;
-
 /** A gradual rollout of a prompt version, rolled back when it does worse than the current one. */
 export const canaryDeployments = tenantTable(
   "canary_deployments",
   {
-    agentId: uuid("agent_id").notNull(),
-    currentPromptId: uuid("current_prompt_id").notNull(),
-    canaryPromptId: uuid("canary_prompt_id").notNull(),
+    agentId: references("agent_id", agentRegistry).notNull(),
+    currentPromptId: references("current_prompt_id", agentPrompts).notNull(),
+    canaryPromptId: references("canary_prompt_id", agentPrompts).notNull(),
     /** Position in `stages`, the first is 1. */
     currentStage: position("current_stage").notNull().default(1),
-    stages: jsonNonEmptyArray("stages", canaryStage).notNull(),
+    stages: jsonNonEmptyArray("stages", "canaryStage").notNull(),
     /** Ratio, 0 to 1. NULL: never for this reason. */
     rollbackOnErrorRate: ratio("rollback_on_error_rate").default(sql`0.10`),
     /** Relative increase, may exceed 1: 0.5 is half as slow again. NULL: never for this reason. */
@@ -109,28 +81,7 @@ export const canaryDeployments = tenantTable(
     rolledBackAt: timestamptz("rolled_back_at"),
     rollbackReason: text("rollback_reason"),
   },
-  (t) => [
-    foreignKey({
-      name: "canary_deployments_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "canary_deployments_current_prompt_id_fkey",
-      columns: [t.currentPromptId],
-      foreignColumns: [agentPrompts.id],
-    }),
-    foreignKey({
-      name: "canary_deployments_canary_prompt_id_fkey",
-      columns: [t.canaryPromptId],
-      foreignColumns: [agentPrompts.id],
-    }),
-    different("canary_deployments_prompts_check", t.currentPromptId, t.canaryPromptId),
-    index("idx_canary_deployments_agent_id").on(t.agentId),
-    index("idx_canary_deployments_current_prompt_id").on(t.currentPromptId),
-    index("idx_canary_deployments_canary_prompt_id").on(t.canaryPromptId),
-    index("idx_canary_deployments_organization_id").on(t.organizationId),
-  ],
+  (t) => [different("canary_deployments_prompts_check", t.currentPromptId, t.canaryPromptId)],
 );
 /** A row of `canary_deployments`. */
 export type CanaryDeployment = typeof canaryDeployments.$inferSelect;
@@ -141,13 +92,13 @@ export type NewCanaryDeployment = typeof canaryDeployments.$inferInsert;
 export const alertHistory = tenantTable(
   "alert_history",
   {
-    agentId: uuid("agent_id"),
+    agentId: references("agent_id", agentRegistry),
     /** Open: `failure_rate`, `cost_spike`, whatever the watcher raises. */
     alertType: text("alert_type").notNull(),
     severity: text("severity", { enum: ALERT_SEVERITIES }).notNull(),
     title: text("title").notNull(),
     message: text("message").notNull(),
-    details: jsonObject("details", anyJsonObject),
+    details: jsonObject("details"),
     slackSent: boolean("slack_sent").notNull().default(false),
     slackSentAt: timestamptz("slack_sent_at"),
     emailSent: boolean("email_sent").notNull().default(false),
@@ -163,14 +114,8 @@ export const alertHistory = tenantTable(
     createdAt: createdAt(),
   },
   (t) => [
-    foreignKey({
-      name: "alert_history_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
     // Serves "the latest alerts of an agent".
     index("idx_alerts_agent").on(t.agentId, t.createdAt.desc().nullsFirst()),
-    index("idx_alert_history_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `alert_history`. */

@@ -88,6 +88,7 @@ function readable(text: string): string {
     .replaceAll(/PgNumericNumberBuilderInitial<[^<>]+>/g, "numeric(number)")
     .replaceAll(/PgNumericBuilderInitial<[^<>]+>/g, "numeric(string)")
     .replaceAll(/PgVectorBuilderInitial<[^<>]+, (\d+)>/g, "vector($1)")
+    .replaceAll(/ReferenceBuilder<"\w+">/g, "uuid")
     .replaceAll(/Pg(\w+?)(?:String)?BuilderInitial<[^<>]+>/g, (_, kind: string) =>
       kind.toLowerCase(),
     );

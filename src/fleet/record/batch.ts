@@ -3,8 +3,9 @@ import { getTableColumns } from "drizzle-orm";
 import type { AnyPgColumn } from "drizzle-orm/pg-core";
 import * as z from "zod";
 import { type Cell, CopyRows } from "./binary-copy.ts";
-import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/index.ts";
-import { insertAgentExecutionLogSchema, insertExecutionEmbeddingSchema } from "../../zod.ts";
+import { executionEmbeddings } from "../../schema/embeddings.ts";
+import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/governance.ts";
+import { validators } from "../../validation/validators.ts";
 
 /** A row of `agent_execution_logs` to record, with its vectors of 1536 numbers each, if it has any. */
 export interface NewExecution extends NewAgentExecutionLog {
@@ -13,7 +14,7 @@ export interface NewExecution extends NewAgentExecutionLog {
     | undefined;
 }
 
-const { shape } = insertExecutionEmbeddingSchema;
+const { shape } = validators(executionEmbeddings).insert;
 const embeddings = z
   .strictObject({
     input: shape.inputEmbedding,
@@ -21,7 +22,9 @@ const embeddings = z
     error: shape.errorEmbedding,
   })
   .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
-const newExecution = insertAgentExecutionLogSchema.extend({ embeddings: embeddings.optional() });
+const newExecution = validators(agentExecutionLogs).insert.extend({
+  embeddings: embeddings.optional(),
+});
 
 /** Up to so many entries one statement is as fast as COPY, and makes no table. */
 export const INLINE_ENTRIES = 500;

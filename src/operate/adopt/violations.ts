@@ -3,9 +3,8 @@ import { SQL, getTableName, is, sql } from "drizzle-orm";
 import { type AnyPgColumn, PgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { type Queryable, rows } from "../../client/sql.ts";
 import { agentPrompts } from "../../schema/index.ts";
-import { type ColumnRule, columnRule, rowRule } from "../../schema/table.ts";
 import { TABLES, TABLE_NAMES, columnsOf } from "../../schema/all.ts";
-import { rowRuleInWords, ruleInWords } from "../../schema/rules.ts";
+import { type ColumnRule, rowRuleInWords, ruleInWords, ruleOf } from "../../schema/rules.ts";
 
 /** Rows that one rule refuses. */
 export interface Violation {
@@ -151,13 +150,11 @@ function columnsIn(value: SQL): AnyPgColumn[] {
 }
 
 function checkInWords(table: PgTable, constraint: string): string {
-  const between = rowRule(constraint);
-  if (between) return rowRuleInWords(between, [...between.columns]);
-  const column = columnsOf(table).find(
-    ({ name }) => constraint === `${getTableName(table)}_${name}_check`,
-  );
-  const rule = column && columnRule(column);
-  return rule ? `${column.name}: ${valueInWords(rule)}` : constraint;
+  const checked = ruleOf(table, constraint);
+  if (!checked) return constraint;
+  return checked.of === "row"
+    ? rowRuleInWords(checked.rule, [...checked.rule.columns])
+    : `${checked.column.name}: ${valueInWords(checked.rule)}`;
 }
 
 /** The database takes more instants and days than a validator. */
