@@ -109,7 +109,7 @@ function planned(
     finding: {
       object: nameOf(object),
       problem,
-      why: (problem === "missing" ? undefined : why[problem]) ?? why.any,
+      why: (problem === "missing" ? undefined : why[problem]) ?? why.always,
       ...rest,
       repair: inOrder.map(({ statement }) => statement),
     },

@@ -19,7 +19,7 @@ interface KindRecord<Facts> {
   /** The key of what it goes with when that is dropped. */
   readonly partOf?: (path: readonly string[]) => string;
   /** Why it matters; `changed` and `extra` where that is another matter. */
-  readonly why: { readonly any: string; readonly changed?: string; readonly extra?: string };
+  readonly why: { readonly always: string; readonly changed?: string; readonly extra?: string };
   /** The statement that makes it; a table with its columns. */
   readonly make: (facts: Facts, columns: readonly FactsOf["column"][]) => string;
   /** The statement that takes it away; none where nothing of that kind is ever one too many. */
@@ -145,7 +145,8 @@ export const KIND_RECORDS: KindRecords = {
       from pg_roles where rolname = any (${ROLE_NAMES})`,
     say: ([name]) => `role ${name}`,
     why: {
-      any: "Policies and grants name this role: without it nobody can act as it, and none of them can be made.",
+      always:
+        "Policies and grants name this role: without it nobody can act as it, and none of them can be made.",
     },
     make: ({ name }) => `CREATE ROLE ${name} NOLOGIN NOINHERIT`,
   },
@@ -155,7 +156,7 @@ export const KIND_RECORDS: KindRecords = {
       select array[nspname] as path, jsonb_build_object('name', quote_ident(nspname)) as facts
       from schemas where nspname = 'meta_agent'`,
     say: ([name]) => `schema ${name}`,
-    why: { any: "The tenancy helper and the key generators live in it." },
+    why: { always: "The tenancy helper and the key generators live in it." },
     make: ({ name }) => `CREATE SCHEMA ${name}`,
     opened: ({ name }) => `schema ${name}`,
   },
@@ -165,7 +166,7 @@ export const KIND_RECORDS: KindRecords = {
       select array[extname] as path, jsonb_build_object('schema', extnamespace::regnamespace::text) as facts
       from pg_extension where extname = 'vector'`,
     say: ([name]) => `extension ${name}`,
-    why: { any: "The embeddings are of its type, and similarity search is by its operators." },
+    why: { always: "The embeddings are of its type, and similarity search is by its operators." },
     make: ({ schema }) => `CREATE EXTENSION vector SCHEMA ${schema}`,
     compared: () => "whatever its schema",
     relocated: (_, schema) => ({ schema }),
@@ -181,7 +182,8 @@ export const KIND_RECORDS: KindRecords = {
     say: ([signature]) => `function ${signature}`,
     partOf: () => keyOf("schema", ["meta_agent"]),
     why: {
-      any: "Policies, column defaults and triggers call it: what it answers decides whose rows are shown and written.",
+      always:
+        "Policies, column defaults and triggers call it: what it answers decides whose rows are shown and written.",
       extra:
         "Tenants may use this schema, and a function in it may run as the owner, who sees every organization. Nothing but ours belongs here.",
     },
@@ -202,7 +204,8 @@ export const KIND_RECORDS: KindRecords = {
       from tables`,
     say: ([table]) => `table ${table}`,
     why: {
-      any: "Its rows are gone or elsewhere: look for a backup, or for the table under another name, before you make an empty one.",
+      always:
+        "Its rows are gone or elsewhere: look for a backup, or for the table under another name, before you make an empty one.",
       changed: "An unlogged table is empty after a crash, and is not on replicas.",
       extra:
         "Tenants may use this schema. Nothing but ours belongs here; drop it when you know what it holds.",
@@ -235,7 +238,8 @@ export const KIND_RECORDS: KindRecords = {
     say: ([table, name]) => `column ${table}.${name}`,
     partOf: ofTable,
     why: {
-      any: "What it held is gone or elsewhere: look for a backup, or for the column under another name, before you make an empty one.",
+      always:
+        "What it held is gone or elsewhere: look for a backup, or for the column under another name, before you make an empty one.",
       changed: "Rows may come to hold what the program does not expect, or lack what it relies on.",
       extra: "Not ours: the program neither reads nor writes it. Dropping it loses what it holds.",
     },
@@ -256,7 +260,8 @@ export const KIND_RECORDS: KindRecords = {
     say: ([table]) => `row-level security of ${table}`,
     partOf: ofTable,
     why: {
-      any: "Off, whoever may read the table reads the rows of every organization. Forced, it hides rows from the owner: from pg_dump, from migrations, and from the helpers of the policies.",
+      always:
+        "Off, whoever may read the table reads the rows of every organization. Forced, it hides rows from the owner: from pg_dump, from migrations, and from the helpers of the policies.",
     },
     make: ({ table, enabled, forced }) =>
       `ALTER TABLE ${table} ${enabled ? "ENABLE" : "DISABLE"} ROW LEVEL SECURITY, ${forced ? "FORCE" : "NO FORCE"} ROW LEVEL SECURITY`,
@@ -264,27 +269,28 @@ export const KIND_RECORDS: KindRecords = {
   },
 
   "primary key": constraint("primary key", "p", {
-    any: "Rows can be stored twice, and nothing can refer to them.",
+    always: "Rows can be stored twice, and nothing can refer to them.",
   }),
 
   "unique constraint": constraint("unique constraint", "u", {
-    any: "What must be there once can be stored twice, and upserts that name it fail.",
+    always: "What must be there once can be stored twice, and upserts that name it fail.",
     extra:
       "Not ours: it refuses rows that the program may write, and tells one organization what another one has.",
   }),
 
   check: constraint("check", "c", {
-    any: "Rows that the program refuses can be stored by others, and break what reads them.",
+    always: "Rows that the program refuses can be stored by others, and break what reads them.",
     extra: "Not ours: it refuses rows that the program may write.",
   }),
 
   "exclusion constraint": constraint("exclusion constraint", "x", {
-    any: "An agent can have two active or two baseline prompts at once.",
+    always: "An agent can have two active or two baseline prompts at once.",
     extra: "Not ours: it refuses rows that the program may write.",
   }),
 
   "foreign key": constraint("foreign key", "f", {
-    any: "Rows can refer to what does not exist, and deletes no longer carry on or stop where they must.",
+    always:
+      "Rows can refer to what does not exist, and deletes no longer carry on or stop where they must.",
     extra: "Not ours: it refuses rows that the program may write.",
   }),
 
@@ -304,7 +310,8 @@ export const KIND_RECORDS: KindRecords = {
     say: onTable("index"),
     partOf: ofTable,
     why: {
-      any: "The queries that it serves read the whole table, and so do deletes of what the table refers to.",
+      always:
+        "The queries that it serves read the whole table, and so do deletes of what the table refers to.",
       extra:
         "Not ours, and unique: it refuses rows that the program may write, and tells one organization what another one has.",
     },
@@ -328,7 +335,8 @@ export const KIND_RECORDS: KindRecords = {
     say: onTable("statistics"),
     partOf: ofTable,
     why: {
-      any: "Without it the planner expects next to no rows of an agent, and leaves the index for its latest logs.",
+      always:
+        "Without it the planner expects next to no rows of an agent, and leaves the index for its latest logs.",
     },
     make: ({ definition }) => definition,
     drop: ({ name }) => `DROP STATISTICS ${name}`,
@@ -347,7 +355,7 @@ export const KIND_RECORDS: KindRecords = {
     say: onTable("trigger"),
     partOf: ofTable,
     why: {
-      any: "It keeps `updated_at` true, whoever writes.",
+      always: "It keeps `updated_at` true, whoever writes.",
       extra:
         "Not ours: it runs as whoever writes, service_role included, and may change what is written.",
     },
@@ -363,7 +371,8 @@ export const KIND_RECORDS: KindRecords = {
     say: onTable("rule"),
     partOf: ofTable,
     why: {
-      any: "Not ours: it rewrites what is read or written, with the rights of the table's owner.",
+      always:
+        "Not ours: it rewrites what is read or written, with the rights of the table's owner.",
     },
     make: ({ definition }) => definition,
     drop: ({ table, name }) => `DROP RULE ${name} ON ${table}`,
@@ -382,7 +391,8 @@ export const KIND_RECORDS: KindRecords = {
     say: ([table, name]) => `policy "${name}" on ${table}`,
     partOf: ofTable,
     why: {
-      any: "It decides which rows a role may see and write: without it nobody but the owner can do what it allows.",
+      always:
+        "It decides which rows a role may see and write: without it nobody but the owner can do what it allows.",
       changed:
         "It decides which rows a role may see and write: another condition may show or take rows of other organizations, or hide own ones.",
       extra:
@@ -409,7 +419,8 @@ export const KIND_RECORDS: KindRecords = {
       from views`,
     say: ([name]) => `view ${name}`,
     why: {
-      any: "Not ours: it reads as its owner, so row-level security does not apply, and whoever may read it sees every organization.",
+      always:
+        "Not ours: it reads as its owner, so row-level security does not apply, and whoever may read it sees every organization.",
     },
     make: ({ name, query, materialized }) =>
       `CREATE ${materialized ? "MATERIALIZED " : ""}VIEW ${name} AS ${query}`,
@@ -427,7 +438,8 @@ export const KIND_RECORDS: KindRecords = {
       from owned o, usual where o.owner <> usual.owner`,
     say: ([kind, name]) => `owner of ${kind === "schema" ? `schema ${name}` : name}`,
     why: {
-      any: "The owner is not subject to row-level security and can switch it off; all of this package's objects belong to one.",
+      always:
+        "The owner is not subject to row-level security and can switch it off; all of this package's objects belong to one.",
     },
     make: ({ of, owner }) => `ALTER ${of} OWNER TO ${owner}`,
     drop: ({ of, usual }) => `ALTER ${of} OWNER TO ${usual}`,
@@ -449,7 +461,7 @@ export const KIND_RECORDS: KindRecords = {
       from schemas where nspname = 'meta_agent' and obj_description(oid, 'pg_namespace') is not null`,
     say: ([kind, ...path]) => `comment on ${kind} ${path.join(".")}`,
     partOf: ([kind = "", ...path]) => keyOf(kind, path),
-    why: { any: "It says what the rows are, or the unit of a column." },
+    why: { always: "It says what the rows are, or the unit of a column." },
     make: ({ definition }) => definition,
     change: ({ definition }) => [{ statement: definition }],
     minor: true,
@@ -472,7 +484,8 @@ export const KIND_RECORDS: KindRecords = {
       `grant ${kind === "use of schema" ? "of" : "on"} ${kind === "table" ? "" : `${kind} `}${name} to ${grantee}`,
     partOf: ([kind = "", name = ""]) => keyOf(kind, [name]),
     why: {
-      any: "Tenants and backend jobs work through these privileges alone; without them their statements fail.",
+      always:
+        "Tenants and backend jobs work through these privileges alone; without them their statements fail.",
       changed:
         "TRUNCATE looks past row-level security, a trigger runs as whoever fires it, and REFERENCES tells which ids exist; where a privilege is missing, statements fail.",
       extra:
