@@ -11,7 +11,14 @@ export {
 } from "./config.ts";
 export { type Connection, connect, waitForServer } from "./client/connect.ts";
 export { type Schema, schema } from "./client/schema.ts";
-export { type Database, type Transaction, rows } from "./client/sql.ts";
+export {
+  type Database,
+  type Executor,
+  type Queryable,
+  type Transaction,
+  type Transactor,
+  rows,
+} from "./client/sql.ts";
 export * from "./client/tenancy.ts";
 export { type DemoResult, loadDemo } from "./demo/load.ts";
 export { DEMO_NOW, DEMO_ORGANIZATIONS } from "./demo/story.ts";

@@ -3,6 +3,7 @@ import {
   type BuildColumns,
   type BuildExtraConfigColumns,
   type SQL,
+  type Simplify,
   getTableColumns,
   getTableName,
   sql,
@@ -84,18 +85,39 @@ type Extra<Name extends string, C extends Columns> = (
   columns: BuildExtraConfigColumns<Name, C, "pg">,
 ) => PgTableExtraConfigValue[];
 
+/** What every table has. Interfaces, since an inlined type literal would lose its doc comments. */
+export interface Keyed {
+  /** The row's key, made by the database unless given. */
+  id: ReturnType<typeof id>;
+}
+
+/** What the tables of tenants have. */
+export interface Owned {
+  /** Who owns the row, by default the caller's organization. NULL: the platform, unseen by tenants. */
+  organizationId: ReturnType<typeof organizationId>;
+}
+
 /** A table with these columns, spelled so that their doc comments show where it is used. */
 export type OwnedTable<Name extends string, C extends Columns> = Omit<
   PgTableWithColumns<{
     name: Name;
     schema: undefined;
-    columns: BuildColumns<Name, { id: ReturnType<typeof id> } & C, "pg">;
+    columns: BuildColumns<Name, Keyed & C, "pg">;
     dialect: "pg";
   }>,
   "enableRLS"
 >;
 
-type Tenant<C extends Columns> = C & { organizationId: ReturnType<typeof organizationId> };
+/** The same row with the doc comments of its columns, which Drizzle's own types of rows drop. */
+type Documented<Values, Table extends PgTable> = Simplify<
+  Values & { [Key in keyof Table["_"]["columns"]]?: unknown }
+>;
+
+/** A row of a table: its `$inferSelect`, documented. */
+export type Row<Table extends PgTable> = Documented<Table["$inferSelect"], Table>;
+
+/** A row to insert into a table: its `$inferInsert`, documented. */
+export type NewRow<Table extends PgTable> = Documented<Table["$inferInsert"], Table>;
 
 /**
  * A table with the key `id`, one CHECK for each column that has a rule, the foreign keys of its references
@@ -105,7 +127,7 @@ type Tenant<C extends Columns> = C & { organizationId: ReturnType<typeof organiz
 export function ownedTable<Name extends string, C extends Columns>(
   tableName: Name,
   columns: C,
-  extra: Extra<Name, { id: ReturnType<typeof id> } & C> = () => [],
+  extra: Extra<Name, Keyed & C> = () => [],
 ): OwnedTable<Name, C> {
   const builders = { id: id(), ...columns };
   const table = pgTable(tableName, builders, (t): PgTableExtraConfigValue[] => {
@@ -127,8 +149,8 @@ export function ownedTable<Name extends string, C extends Columns>(
 export function tenantTable<Name extends string, C extends Columns>(
   tableName: Name,
   columns: C,
-  extra?: Extra<Name, { id: ReturnType<typeof id> } & Tenant<C>>,
-): OwnedTable<Name, Tenant<C>> {
+  extra?: Extra<Name, Keyed & C & Owned>,
+): OwnedTable<Name, C & Owned> {
   return ownedTable(tableName, { ...columns, organizationId: organizationId() }, extra);
 }
 

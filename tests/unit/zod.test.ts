@@ -28,11 +28,11 @@ type Inputs<K extends Kind> = { [T in Table]: z.input<Schema<T, K>> };
 type Outputs<K extends Kind> = { [T in Table]: z.output<Schema<T, K>> };
 
 const validators = new Map<string, unknown>(Object.entries(zod));
-/** As its row type is: `export type Agent = typeof agentRegistry.$inferSelect`. */
+/** As its row type is: `export type Agent = Row<typeof agentRegistry>`. */
 const names = new Map(
   readdirSync("src/schema")
     .map((file) => readFileSync(`src/schema/${file}`, "utf8"))
-    .flatMap((text) => [...text.matchAll(/^export type (\w+) = typeof (\w+)\.\$inferSelect;/gm)])
+    .flatMap((text) => [...text.matchAll(/^export type (\w+) = Row<typeof (\w+)>;/gm)])
     .map(([, name = "", table = ""]) => [table, name] as const),
 );
 
