@@ -260,7 +260,7 @@ function variableOf(name: string): string {
 function found(overrides: object, { env = process.env, envFile }: ConfigOptions) {
   return new Map([
     ...set(envFile || ".env", readEnvFile(envFile)),
-    ...set("the environment", Object.entries(env)),
+    ...set("the environment", env),
     ...passed(overrides),
   ]);
 }
@@ -268,24 +268,24 @@ function found(overrides: object, { env = process.env, envFile }: ConfigOptions)
 const passed = (overrides: object) =>
   set(
     "the object passed",
-    Object.entries(overrides).map(([name, value]) => [variableOf(name), value]),
+    Object.fromEntries(Object.entries(overrides).map(([name, value]) => [variableOf(name), value])),
   );
 
 /** What a source sets, by upper-case name. The last of a name wins in a Map, hence `exact` behind. */
-function set(source: string, values: readonly (readonly [string, unknown])[]): [string, Given][] {
-  const given = values.filter(([, value]) => value !== undefined && value !== "");
+function set(source: string, values: Readonly<Record<string, unknown>>): [string, Given][] {
+  const given = Object.entries(values).filter(([, value]) => value !== undefined && value !== "");
   const exact = given.filter(([name]) => name === name.toUpperCase());
   return [...given, ...exact].map(([name, value]) => [name.toUpperCase(), { source, value }]);
 }
 
-function readEnvFile(path: ConfigOptions["envFile"]): [string, string][] {
-  if (path === false) return [];
+function readEnvFile(path: ConfigOptions["envFile"]): Record<string, string> {
+  if (path === false) return {};
   try {
     return parseEnvFile(readFileSync(path ?? ".env", "utf8"));
   } catch (cause) {
     const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
     // A directory of that name is somebody's Python environment.
-    if (path === undefined && (code === "ENOENT" || code === "EISDIR")) return [];
+    if (path === undefined && (code === "ENOENT" || code === "EISDIR")) return {};
     throw new Error(
       `${path ?? ".env"}: cannot read this file of settings (${String(code)}); check its path`,
       { cause },
@@ -298,18 +298,18 @@ const ENTRY =
   /^\s*(?:export\s+)?([\w.-]+)(?:\s*=\s*?|:\s+?)(\s*'(?:\\'|[^'])*'|\s*"(?:\\"|[^"])*"|\s*`(?:\\`|[^`])*`|[^#\n]+)?\s*(?:#.*)?$/gm;
 
 /**
- * The entries of a `.env` file as the package dotenv reads them, which a test compares. dotenv is CommonJS
- * that requires `fs`, so that an ES module bundle of it does not start; and `util.parseEnv` lets an empty
- * value or a stray line swallow the next one, each in other versions of Node.
+ * A `.env` file as the package dotenv reads it, which a test compares. dotenv itself is CommonJS that
+ * requires `fs`, so that an ES module bundle of it does not start; `util.parseEnv` lets an empty value or a
+ * stray line swallow the next one, each in other versions of Node.
  */
-function parseEnvFile(file: string): [string, string][] {
-  return Array.from(
-    file.replaceAll(/\r\n?/g, "\n").matchAll(ENTRY),
-    ([, name = "", written = ""]) => {
-      const value = written.trim();
-      const inner = value.replaceAll(/^(['"`])([^]*)\1$/gm, "$2");
-      const isEscaped = value.startsWith('"');
-      return [name, isEscaped ? inner.replaceAll("\\n", "\n").replaceAll("\\r", "\r") : inner];
-    },
+function parseEnvFile(file: string): Record<string, string> {
+  const entries = file.replaceAll(/\r\n?/g, "\n").matchAll(ENTRY);
+  return Object.fromEntries(
+    Array.from(entries, ([, name = "", written = ""]) => [name, unquoted(written.trim())]),
   );
+}
+
+function unquoted(value: string): string {
+  const inner = value.replaceAll(/^(['"`])([^]*)\1$/gm, "$2");
+  return value.startsWith('"') ? inner.replaceAll("\\n", "\n").replaceAll("\\r", "\r") : inner;
 }
