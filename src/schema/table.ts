@@ -65,8 +65,10 @@ export class ReferenceBuilder<Name extends string> extends PgUUIDBuilder<
  * A uuid that names a row of another table, or of the same one. It brings its foreign key,
  * `<table>_<column>_fkey`, and its index, `idx_<table>_<column>`.
  */
-export const references = <Name extends string>(columnName: Name, target: Target | "self") =>
-  new ReferenceBuilder(columnName, target);
+export const references = <Name extends string>(
+  columnName: Name,
+  target: Target | "self",
+): ReferenceBuilder<Name> => new ReferenceBuilder(columnName, target);
 
 // ── Tables ──
 
