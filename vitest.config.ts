@@ -8,7 +8,14 @@ export default defineConfig({
     hookTimeout: 120_000,
     maxWorkers: 2,
     projects: [
-      { extends: true, test: { name: "unit", include: ["tests/unit/*.test.ts"] } },
+      {
+        extends: true,
+        test: {
+          name: "unit",
+          include: ["tests/unit/*.test.ts"],
+          globalSetup: "tests/setup/declarations.ts",
+        },
+      },
       {
         extends: true,
         test: {

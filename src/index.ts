@@ -11,7 +11,14 @@ export {
 } from "./config.ts";
 export { type ConnectOptions, type Connection, connect, waitForServer } from "./client/connect.ts";
 export { type Schema, schema } from "./client/schema.ts";
-export { type Database, type Transaction, rows } from "./client/sql.ts";
+export {
+  type Database,
+  type Executor,
+  type Queryable,
+  type Transaction,
+  type Transactor,
+  rows,
+} from "./client/sql.ts";
 export * from "./client/tenancy.ts";
 export { type DemoResult, loadDemo } from "./demo/load.ts";
 export { DEMO_NOW, DEMO_ORGANIZATIONS } from "./demo/story.ts";
@@ -39,7 +46,7 @@ export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
 export * from "./migrations.ts";
-export type { Offence } from "./operate/adopt/violations.ts";
+export type { Violation } from "./operate/adopt/violations.ts";
 export * from "./fleet/prompts.ts";
 export * from "./fleet/record/record.ts";
 export * from "./validation/refusals.ts";

@@ -4,33 +4,55 @@
  * the test is about.
  */
 import { createHash, randomUUID } from "node:crypto";
+import type { PgTable } from "drizzle-orm/pg-core";
 import type { Sql } from "postgres";
 import { type Connection, connect } from "./client/connect.ts";
 import { migrate } from "./operate/migrate/migrate.ts";
 import { MIGRATIONS } from "./migrations.ts";
 import { createPglite } from "./client/pglite.ts";
-import type {
-  NewAbTest,
-  NewAgent,
-  NewAgentDependency,
-  NewAgentExecutionLog,
-  NewAgentHealth,
-  NewAgentPerformanceMetric,
-  NewAgentPrompt,
-  NewAgentSla,
-  NewAlert,
-  NewCanaryDeployment,
-  NewCircuitBreaker,
-  NewCostBudget,
-  NewEvaluationReport,
-  NewExecutionEmbedding,
-  NewImprovementProposal,
-  NewLearning,
-  NewModelRoutingRule,
-  NewPromptComponent,
-  NewPromptLibraryUse,
-  NewShadowTest,
-  NewSlaCompliance,
+import {
+  type NewAbTest,
+  type NewAgent,
+  type NewAgentDependency,
+  type NewAgentExecutionLog,
+  type NewAgentHealth,
+  type NewAgentPerformanceMetric,
+  type NewAgentPrompt,
+  type NewAgentSla,
+  type NewAlert,
+  type NewCanaryDeployment,
+  type NewCircuitBreaker,
+  type NewCostBudget,
+  type NewEvaluationReport,
+  type NewExecutionEmbedding,
+  type NewImprovementProposal,
+  type NewLearning,
+  type NewModelRoutingRule,
+  type NewPromptComponent,
+  type NewPromptLibraryUse,
+  type NewShadowTest,
+  type NewSlaCompliance,
+  abTests,
+  agentDependencies,
+  agentExecutionLogs,
+  agentHealthRealtime,
+  agentPerformanceMetrics,
+  agentPrompts,
+  agentRegistry,
+  agentSlas,
+  alertHistory,
+  canaryDeployments,
+  circuitBreakerState,
+  costBudgets,
+  evaluationReports,
+  executionEmbeddings,
+  improvementProposals,
+  learningLog,
+  modelRoutingRules,
+  promptLibrary,
+  promptLibraryUsage,
+  shadowTests,
+  slaCompliance,
 } from "./schema/index.ts";
 import { administer } from "./client/server.ts";
 import { siblingUrl } from "./client/url.ts";
@@ -113,154 +135,206 @@ const withId = <Row extends { id?: string | undefined }>(row: Row): Row & { id: 
   id: row.id ?? randomUUID(),
 });
 
+/** Says at a factory, as `table`, for which table it makes rows. */
+const factory = <Row, Make extends (...given: never[]) => Row>(
+  table: PgTable & { readonly $inferInsert: Row },
+  make: Make,
+): Make & { readonly table: PgTable } => Object.assign(make, { table });
+
 const START = new Date("2026-01-05T00:00:00.000Z");
 
 /** A row to insert into `agent_registry`. */
-export const newAgent = (given: Given<NewAgent> = {}) =>
+export const newAgent = factory(agentRegistry, (given: Given<NewAgent> = {}) =>
   withId<NewAgent>({
     agentName: `agent-${randomUUID()}`,
     displayName: "Agent",
     category: "operations",
     ...given,
-  });
+  }),
+);
 
 /** A row to insert into `agent_prompts`. */
-export const newPrompt = (given: Given<NewAgentPrompt, "agentId">) =>
+export const newPrompt = factory(agentPrompts, (given: Given<NewAgentPrompt, "agentId">) =>
   withId<NewAgentPrompt>({
     version: `v-${randomUUID()}`,
     systemPrompt: "You are helpful.",
     ...given,
-  });
+  }),
+);
 
 /** A row to insert into `agent_execution_logs`. */
-export const newExecutionLog = (given: Given<NewAgentExecutionLog, "agentId">) =>
-  withId<NewAgentExecutionLog>({
-    executionId: randomUUID(),
-    actionType: "llm_call",
-    ...given,
-  });
+export const newExecutionLog = factory(
+  agentExecutionLogs,
+  (given: Given<NewAgentExecutionLog, "agentId">) =>
+    withId<NewAgentExecutionLog>({
+      executionId: randomUUID(),
+      actionType: "llm_call",
+      ...given,
+    }),
+);
 
 /** A row to insert into `agent_performance_metrics`. */
-export const newPerformanceMetric = (given: Given<NewAgentPerformanceMetric, "agentId">) =>
-  withId<NewAgentPerformanceMetric>({ date: "2026-01-05", ...given });
+export const newPerformanceMetric = factory(
+  agentPerformanceMetrics,
+  (given: Given<NewAgentPerformanceMetric, "agentId">) =>
+    withId<NewAgentPerformanceMetric>({
+      date: "2026-01-05",
+      ...given,
+    }),
+);
 
 /** A row to insert into `agent_health_realtime`. */
-export const newHealth = (given: Given<NewAgentHealth, "agentId">) =>
-  withId<NewAgentHealth>({ ...given });
+export const newHealth = factory(agentHealthRealtime, (given: Given<NewAgentHealth, "agentId">) =>
+  withId<NewAgentHealth>({ ...given }),
+);
 
 /** A row to insert into `circuit_breaker_state`. */
-export const newCircuitBreaker = (given: Given<NewCircuitBreaker, "agentId">) =>
-  withId<NewCircuitBreaker>({ ...given });
+export const newCircuitBreaker = factory(
+  circuitBreakerState,
+  (given: Given<NewCircuitBreaker, "agentId">) => withId<NewCircuitBreaker>({ ...given }),
+);
 
 /** A row to insert into `evaluation_reports`. */
-export const newEvaluationReport = (given: Given<NewEvaluationReport, "agentId">) =>
-  withId<NewEvaluationReport>({
-    reportDate: "2026-01-12",
-    evaluationPeriodStart: "2026-01-05",
-    evaluationPeriodEnd: "2026-01-11",
-    ...given,
-  });
+export const newEvaluationReport = factory(
+  evaluationReports,
+  (given: Given<NewEvaluationReport, "agentId">) =>
+    withId<NewEvaluationReport>({
+      reportDate: "2026-01-12",
+      evaluationPeriodStart: "2026-01-05",
+      evaluationPeriodEnd: "2026-01-11",
+      ...given,
+    }),
+);
 
 /** A row to insert into `improvement_proposals`. */
-export const newProposal = (given: Given<NewImprovementProposal, "agentId">) =>
-  withId<NewImprovementProposal>({
-    proposalType: "prompt_change",
-    title: "Shorter answers",
-    description: "Ask for one paragraph.",
-    rationale: "Readers skip the second.",
-    ...given,
-  });
+export const newProposal = factory(
+  improvementProposals,
+  (given: Given<NewImprovementProposal, "agentId">) =>
+    withId<NewImprovementProposal>({
+      proposalType: "prompt_change",
+      title: "Shorter answers",
+      description: "Ask for one paragraph.",
+      rationale: "Readers skip the second.",
+      ...given,
+    }),
+);
 
 /** A row to insert into `ab_tests`. */
-export const newAbTest = (
-  given: Given<NewAbTest, "agentId" | "controlPromptId" | "treatmentPromptId">,
-) =>
-  withId<NewAbTest>({
-    testName: "Shorter answers",
-    hypothesis: "Quality rises.",
-    startDate: START,
-    ...given,
-  });
+export const newAbTest = factory(
+  abTests,
+  (given: Given<NewAbTest, "agentId" | "controlPromptId" | "treatmentPromptId">) =>
+    withId<NewAbTest>({
+      testName: "Shorter answers",
+      hypothesis: "Quality rises.",
+      startDate: START,
+      ...given,
+    }),
+);
 
 /** A row to insert into `shadow_tests`. */
-export const newShadowTest = (
-  given: Given<NewShadowTest, "agentId" | "productionPromptId" | "shadowPromptId">,
-) => withId<NewShadowTest>({ startDate: START, ...given });
+export const newShadowTest = factory(
+  shadowTests,
+  (given: Given<NewShadowTest, "agentId" | "productionPromptId" | "shadowPromptId">) =>
+    withId<NewShadowTest>({ startDate: START, ...given }),
+);
 
 /** A row to insert into `canary_deployments`. */
-export const newCanary = (
-  given: Given<NewCanaryDeployment, "agentId" | "currentPromptId" | "canaryPromptId">,
-) =>
-  withId<NewCanaryDeployment>({
-    stages: [{ traffic: 0.1 }, { traffic: 1 }],
-    ...given,
-  });
+export const newCanary = factory(
+  canaryDeployments,
+  (given: Given<NewCanaryDeployment, "agentId" | "currentPromptId" | "canaryPromptId">) =>
+    withId<NewCanaryDeployment>({
+      stages: [{ traffic: 0.1 }, { traffic: 1 }],
+      ...given,
+    }),
+);
 
 /** A row to insert into `alert_history`. */
-export const newAlert = (given: Given<NewAlert> = {}) =>
+export const newAlert = factory(alertHistory, (given: Given<NewAlert> = {}) =>
   withId<NewAlert>({
     alertType: "failure_rate",
     severity: "warning",
     title: "Failure rate",
     message: "One in four executions fails.",
     ...given,
-  });
+  }),
+);
 
 /** A row to insert into `learning_log`. */
-export const newLearning = (given: Given<NewLearning> = {}) =>
+export const newLearning = factory(learningLog, (given: Given<NewLearning> = {}) =>
   withId<NewLearning>({
     learningType: "success_pattern",
     title: "Examples help",
     description: "Two examples are enough.",
     ...given,
-  });
+  }),
+);
 
 /** A row to insert into `prompt_library`. */
-export const newPromptComponent = (given: Given<NewPromptComponent> = {}) =>
+export const newPromptComponent = factory(promptLibrary, (given: Given<NewPromptComponent> = {}) =>
   withId<NewPromptComponent>({
     name: `component-${randomUUID()}`,
     category: "persona",
     content: "You are patient.",
     ...given,
-  });
+  }),
+);
 
 /** A row to insert into `prompt_library_usage`. */
-export const newPromptLibraryUse = (
-  given: Given<NewPromptLibraryUse, "promptId" | "libraryComponentId">,
-) => withId<NewPromptLibraryUse>({ ...given });
+export const newPromptLibraryUse = factory(
+  promptLibraryUsage,
+  (given: Given<NewPromptLibraryUse, "promptId" | "libraryComponentId">) =>
+    withId<NewPromptLibraryUse>({
+      ...given,
+    }),
+);
 
 /** A row to insert into `agent_slas`. */
-export const newSla = (given: Given<NewAgentSla, "agentId">) => withId<NewAgentSla>({ ...given });
+export const newSla = factory(agentSlas, (given: Given<NewAgentSla, "agentId">) =>
+  withId<NewAgentSla>({
+    ...given,
+  }),
+);
 
 /** A row to insert into `sla_compliance`. */
-export const newSlaCompliance = (given: Given<NewSlaCompliance, "agentId" | "slaId">) =>
-  withId<NewSlaCompliance>({
-    periodStart: "2026-01-01",
-    periodEnd: "2026-01-31",
-    ...given,
-  });
+export const newSlaCompliance = factory(
+  slaCompliance,
+  (given: Given<NewSlaCompliance, "agentId" | "slaId">) =>
+    withId<NewSlaCompliance>({
+      periodStart: "2026-01-01",
+      periodEnd: "2026-01-31",
+      ...given,
+    }),
+);
 
 /** A row to insert into `cost_budgets`. */
-export const newBudget = (given: Given<NewCostBudget> = {}) => withId<NewCostBudget>({ ...given });
+export const newBudget = factory(costBudgets, (given: Given<NewCostBudget> = {}) =>
+  withId<NewCostBudget>({ ...given }),
+);
 
 /** A row to insert into `model_routing_rules`. */
-export const newRoutingRule = (given: Given<NewModelRoutingRule> = {}) =>
+export const newRoutingRule = factory(modelRoutingRules, (given: Given<NewModelRoutingRule> = {}) =>
   withId<NewModelRoutingRule>({
     conditionType: "token_count",
     conditionOperator: ">",
     conditionValue: 8000,
     targetModel: "claude-sonnet-4-20250514",
     ...given,
-  });
+  }),
+);
 
 /** A row to insert into `agent_dependencies`. */
-export const newDependency = (
-  given: Given<NewAgentDependency, "upstreamAgentId" | "downstreamAgentId">,
-) => withId<NewAgentDependency>({ dependencyType: "data", ...given });
+export const newDependency = factory(
+  agentDependencies,
+  (given: Given<NewAgentDependency, "upstreamAgentId" | "downstreamAgentId">) =>
+    withId<NewAgentDependency>({ dependencyType: "data", ...given }),
+);
 
 /** A row to insert into `execution_embeddings`. */
-export const newEmbedding = (given: Given<NewExecutionEmbedding, "executionLogId">) =>
-  withId<NewExecutionEmbedding>({
-    inputEmbedding: Array.from({ length: 1536 }, (_, i) => (i === 0 ? 1 : 0)),
-    ...given,
-  });
+export const newEmbedding = factory(
+  executionEmbeddings,
+  (given: Given<NewExecutionEmbedding, "executionLogId">) =>
+    withId<NewExecutionEmbedding>({
+      inputEmbedding: Array.from({ length: 1536 }, (_, i) => (i === 0 ? 1 : 0)),
+      ...given,
+    }),
+);

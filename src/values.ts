@@ -1,6 +1,6 @@
 /**
  * Every closed set of values, once. The TypeScript union, the CHECK in the migration and the
- * validator of a column all follow from its set here. The lists are the seed's, in its order.
+ * validator of a column all follow from its set here. The order is that of the first schema.
  */
 
 /** What an agent works for. */

@@ -410,12 +410,12 @@ suite(
       }));
 
     const ASKING = [
-      ...["adopt/adopt", "adopt/violations", "drift/catalog", "drift/expected"],
+      ...["adopt/adopt", "adopt/violations", "drift/catalog", "drift/expected", "drift/kinds"],
       ...["migrate/journal", "migrate/lock"],
     ].map((name) => `operate/${name}`);
     const plantedFor = (spared: readonly string[] = []) =>
       planted(
-        [...ASKING, "client/settings", "schema/table"].map((name) => `${name}.ts`),
+        [...ASKING, "client/settings", "schema/rules", "schema/table"].map((name) => `${name}.ts`),
         spared,
       ).split(/(?<=end \$\$);/);
 

@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 import { withServiceRole } from "../src/client/tenancy.ts";
 import { databaseError } from "../src/client/errors.ts";
 import * as schema from "../src/schema/index.ts";
-import { type ColumnRule, columnRule } from "../src/schema/table.ts";
+import { type ColumnRule, columnRule } from "../src/schema/rules.ts";
 import { suite } from "./engine.ts";
 import { insertOneOfEach } from "./rows.ts";
 

@@ -1,10 +1,11 @@
+import { getTableName } from "drizzle-orm";
+import { TABLES } from "../src/schema/all.ts";
 import type { Query } from "./engine.ts";
-import { SEED_TABLES } from "./seed.ts";
 
 /** How many rows each of the tables has, and a checksum of all that is in them, but for some columns. */
 export async function contents(
   query: Query,
-  tables: readonly string[] = Object.keys(SEED_TABLES),
+  tables: readonly string[] = TABLES.map(getTableName),
   without: readonly string[] = [],
 ): Promise<Record<string, { count: number; checksum: string | null }>> {
   const left = `array[${without.map((column) => `'${column}'`).join(", ")}]::text[]`;

@@ -1,12 +1,14 @@
-import { sql } from "drizzle-orm";
+import { getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { type CatalogObject, readCatalog } from "../src/operate/drift/catalog.ts";
+import { readCatalog } from "../src/operate/drift/catalog.ts";
 import { type Transaction, rows } from "../src/client/sql.ts";
 import { RepairError, applyRepairs, diff, repair } from "../src/operate/drift/diff.ts";
-import { EXPECTED } from "../src/operate/drift/expected.ts";
+import { expectedOf } from "../src/operate/drift/expected.ts";
+import type { CatalogObject } from "../src/operate/drift/facts.ts";
+import { KINDS } from "../src/operate/drift/kinds.ts";
+import { TABLES } from "../src/schema/all.ts";
 import { lines, run, undone } from "./diff/damage.ts";
 import { engine, suite } from "./engine.ts";
-import { SEED_TABLES } from "./seed.ts";
 
 suite("diff", (database) => {
   test("src/operate/drift/expected.ts is what the migrations make (update it with vitest -u)", async () => {
@@ -72,6 +74,51 @@ suite("diff", (database) => {
       const findings = await diff(tx);
       expect(findings.map((finding) => finding.safe)).toEqual(findings.map(() => safe));
       expect(findings).not.toEqual([]);
+    });
+  });
+
+  test("repair leaves a restrictive policy of the user's own, whatever its name pretends", async () => {
+    await undone(database.db, async (tx) => {
+      await run(tx, [
+        `create policy "p ON t AS PERMISSIVE FOR ALL TO anon USING (" on agent_registry
+           as restrictive for all to authenticated using (display_name <> 'secret')`,
+      ]);
+      const { repaired, remaining } = await repair(tx);
+      expect(repaired).toEqual([]);
+      expect(remaining).toMatchObject([{ problem: "extra", safe: false }]);
+    });
+  });
+
+  test("two objects that read alike are two findings", async () => {
+    await undone(database.db, async (tx) => {
+      await run(tx, [
+        "create role analyst",
+        'create table meta_agent."mine()" ()',
+        "create function meta_agent.mine() returns int language sql as 'select 1'",
+        'alter table meta_agent."mine()" owner to analyst',
+        "alter function meta_agent.mine() owner to analyst",
+      ]);
+      const found = await named(tx);
+      expect(found.filter((one) => one === "changed owner of meta_agent.mine()")).toHaveLength(2);
+    });
+  });
+
+  test("a helper comes back before the table that it reads, whose own SQL can then be pasted", async () => {
+    await undone(database.db, async (tx) => {
+      const before = await lines(tx);
+      await run(tx, [
+        "drop table agent_prompts cascade",
+        "drop function meta_agent.own_agent_prompts_row cascade",
+      ]);
+      const { repaired, remaining } = await repair(tx);
+      expect(repaired.map(({ object }) => object)).toEqual([
+        "function meta_agent.own_agent_prompts_row(uuid)",
+      ]);
+      await run(
+        tx,
+        remaining.flatMap((finding) => finding.repair),
+      );
+      expect(await lines(tx)).toEqual(before);
     });
   });
 
@@ -155,7 +202,7 @@ suite("diff", (database) => {
         const before = await lines(tx);
         const roles = "anon, authenticated, service_role";
         await run(tx, [`drop owned by ${roles}`, `drop role ${roles}`]);
-        const standing = EXPECTED.filter(({ object }) => /^(role|policy|grant) /.test(object));
+        const standing = (["role", "policy", "grant"] as const).flatMap((kind) => expectedOf(kind));
         expect(await named(tx)).toHaveLength(standing.length);
         expect((await repair(tx)).remaining).toEqual([]);
         // The stand-ins of schema auth are left to whoever calls them.
@@ -168,7 +215,7 @@ suite("diff", (database) => {
   );
 });
 
-// A new kind of object wants a new part of the query in src/operate/drift/catalog.ts.
+// A new kind of object wants a record in src/operate/drift/kinds.ts.
 const UNREAD = `
   with ours as (
     select 'pg_class'::regclass as class, oid from pg_class
@@ -317,7 +364,7 @@ const SAFETY: [title: string, safe: boolean, ...statements: string[]][] = [
 const RUINS: [title: string, ...statements: string[]][] = [
   ["the helpers dropped", "drop schema meta_agent cascade"],
   ["the extension dropped", "drop extension vector cascade"],
-  ["all tables dropped", ...Object.keys(SEED_TABLES).map((table) => `drop table ${table} cascade`)],
+  ["all tables dropped", ...TABLES.map(getTableName).map((table) => `drop table ${table} cascade`)],
   [
     "parent, child and helper dropped",
     "drop table agent_prompts, canary_deployments cascade",
@@ -342,21 +389,24 @@ const RUINS: [title: string, ...statements: string[]][] = [
 ];
 
 function manifest(objects: readonly CatalogObject[]): string {
-  const listed = objects.map(
-    ({ object, parent, definition }) => `  ${JSON.stringify([object, parent, definition])},\n`,
-  );
+  const listed = KINDS.flatMap((kind) => [
+    `  ${JSON.stringify(kind)}: [\n`,
+    ...objects
+      .filter((object) => object.kind === kind)
+      .map(({ path, facts }) => `    ${JSON.stringify([path, facts])},\n`),
+    "  ],\n",
+  ]);
   return `// What the migrations make, read from a database that they made. Never edited by hand:
 // npx vitest run --project embedded tests/diff.test.ts -t expected -u
-import type { CatalogObject } from "./catalog.ts";
+import type { CatalogObject, FactsOf, Kind } from "./facts.ts";
 
-const OBJECTS: readonly (readonly [object: string, parent: string, definition: string])[] = [
-${listed.join("")}];
+type Listed<K extends Kind> = readonly (readonly [path: readonly string[], facts: FactsOf[K]])[];
 
-/** Every object of a migrated database, each before those that stand on it. */
-export const EXPECTED: readonly CatalogObject[] = OBJECTS.map(([object, parent, definition]) => ({
-  object,
-  parent,
-  definition,
-}));
+const OBJECTS: { readonly [K in Kind]: Listed<K> } = {
+${listed.join("")}};
+
+/** The objects of a kind, as the migrations make them. */
+export const expectedOf = <K extends Kind>(kind: K): CatalogObject<K>[] =>
+  OBJECTS[kind].map(([path, facts]) => ({ kind, path, facts }));
 `;
 }

@@ -547,7 +547,7 @@ suite(
 async function plant(tx: Transaction): Promise<void> {
   const files = [
     ...["check", "doctor", "logins", "rows", "schema", "upkeep"].map((name) => `doctor/${name}.ts`),
-    ...["drift/catalog.ts", "migrate/journal.ts", "rebuild.ts"],
+    ...["drift/catalog.ts", "drift/kinds.ts", "migrate/journal.ts", "rebuild.ts"],
   ];
   for (const statement of planted([
     ...files.map((file) => `operate/${file}`),

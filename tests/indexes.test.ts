@@ -57,7 +57,7 @@ async function plan(query: Query, statement: string): Promise<string> {
 
 suite("indexes serve their queries", (database) => {
   test("no index of the seed is without a query here", () => {
-    expect(Object.keys(QUERIES)).toEqual(expect.arrayContaining(Object.keys(SEED_INDEXES)));
+    expect(Object.keys(QUERIES)).toEqual(expect.arrayContaining([...SEED_INDEXES]));
   });
 
   test.each(Object.entries(QUERIES))("%s is used", async (index, statement) => {
@@ -101,7 +101,7 @@ suite("indexes serve their queries", (database) => {
          and not exists (select from pg_constraint c where c.conindid = i.oid)
        group by i.relname, t.relname, x.indexrelid, partial`,
     );
-    const ours = added.filter(({ name }) => !(name in SEED_INDEXES));
+    const ours = added.filter(({ name }) => !SEED_INDEXES.includes(name));
     expect(ours.length).toBeGreaterThan(30);
     expect(
       ours.filter(

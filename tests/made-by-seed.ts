@@ -1,7 +1,7 @@
-import { readFileSync, readdirSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { TestDatabase } from "./engine.ts";
+import { SEED_FILES } from "./seed.ts";
 
-const SEED = new URL("fixtures/seed/", import.meta.url);
 const ROWS = new URL("fixtures/seed-rows.sql", import.meta.url);
 
 /** Makes the tables as somebody would who has the seed's SQL files alone, on Supabase or what stands in for it. */
@@ -9,10 +9,7 @@ export async function makeSeed(
   { script }: Pick<TestDatabase, "script">,
   { onSupabase = false } = {},
 ): Promise<void> {
-  const files = readdirSync(SEED).toSorted();
-  for (const file of onSupabase ? files.slice(1) : files) {
-    await script(readFileSync(new URL(file, SEED), "utf8"));
-  }
+  for (const { text } of onSupabase ? SEED_FILES.slice(1) : SEED_FILES) await script(text);
 }
 
 /** Fills them with a fleet. */

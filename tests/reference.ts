@@ -1,6 +1,6 @@
 /**
  * What `rollUpMetrics` and `refreshHealth` should compute, once more in plain TypeScript: row by row, as
- * the specification words it, without a thought for speed.
+ * one would say it, without a thought for speed.
  */
 import { expect } from "vitest";
 import type { HealthThresholds } from "../src/config.ts";

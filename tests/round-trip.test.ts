@@ -6,7 +6,7 @@ import * as z from "zod";
 import type { Transaction } from "../src/client/sql.ts";
 import { loadDemo } from "../src/demo/load.ts";
 import { databaseError } from "../src/client/errors.ts";
-import { columnRule } from "../src/schema/table.ts";
+import { columnRule } from "../src/schema/rules.ts";
 import { validators } from "../src/zod.ts";
 import { engine, suite } from "./engine.ts";
 import { rolledBack } from "./fuzz/rolled-back.ts";

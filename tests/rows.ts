@@ -1,87 +1,62 @@
-import { getTableName } from "drizzle-orm";
-import type { PgTable } from "drizzle-orm/pg-core";
+import { getTableColumns, getTableName } from "drizzle-orm";
+import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import type { Transaction } from "../src/client/sql.ts";
-import * as tables from "../src/schema/index.ts";
-import * as row from "../src/testing.ts";
+import { TABLES } from "../src/schema/all.ts";
+import * as testing from "../src/testing.ts";
 
-/** One valid row for each of the 21 tables, parents first; every foreign key is set, but for the two self references. */
-export function oneOfEach(): {
-  table: PgTable;
-  values: Record<string, unknown> & { id: string };
-}[] {
-  const agent = row.newAgent();
-  const upstream = row.newAgent();
-  const agentId = agent.id;
-  const prompt = row.newPrompt({ agentId });
-  const other = row.newPrompt({ agentId });
-  const promptVersionId = prompt.id;
-  const log = row.newExecutionLog({ agentId, promptVersionId });
-  const report = row.newEvaluationReport({ agentId });
-  const proposal = row.newProposal({
-    agentId,
-    evaluationReportId: report.id,
-    deployedPromptVersionId: promptVersionId,
+type Values = Record<string, unknown> & { id: string };
+
+interface Factory {
+  (parents: Record<string, string | undefined>): Values;
+  readonly table: PgTable;
+}
+
+const isFactory = (value: unknown): value is Factory =>
+  typeof value === "function" && "table" in value;
+const exported: unknown[] = Object.values(testing);
+const factories = new Map(exported.filter(isFactory).map((factory) => [factory.table, factory]));
+
+function factoryOf(table: PgTable): Factory {
+  const factory = factories.get(table);
+  if (factory) return factory;
+  throw new Error(`no factory of src/testing.ts makes rows of ${getTableName(table)}: add one`);
+}
+
+/** The columns that name rows of other tables, by their names in TypeScript. */
+function referencesOf(table: PgTable): { key: string; parent: unknown }[] {
+  const columns = Object.entries<AnyPgColumn>(getTableColumns(table));
+  return getTableConfig(table).foreignKeys.flatMap((foreignKey) => {
+    const { columns: own, foreignTable: parent } = foreignKey.reference();
+    return columns
+      .filter(([, column]) => parent !== table && own.includes(column))
+      .map(([key]) => ({ key, parent }));
   });
-  const test = row.newAbTest({
-    agentId,
-    improvementProposalId: proposal.id,
-    controlPromptId: prompt.id,
-    treatmentPromptId: other.id,
+}
+
+/** As many rows as a row of another table may name: two prompts for a test, two agents for a dependency. */
+const needed = (table: PgTable) =>
+  Math.max(
+    1,
+    ...TABLES.map((other) => referencesOf(other).filter(({ parent }) => parent === table).length),
+  );
+
+/**
+ * A valid row of every table, parents first, and of some two; every foreign key is set, but for those
+ * within a table, and two of one row name two rows.
+ */
+export function oneOfEach(): { table: PgTable; values: Values }[] {
+  const newestFirst = new Map<unknown, string[]>();
+  return TABLES.flatMap((table) => {
+    const make = factoryOf(table);
+    const references = referencesOf(table);
+    const parents = references.map(({ key, parent }, index) => {
+      const place = references.slice(0, index).filter((other) => other.parent === parent).length;
+      return [key, newestFirst.get(parent)?.[place]];
+    });
+    const rows = Array.from({ length: needed(table) }, () => make(Object.fromEntries(parents)));
+    newestFirst.set(table, rows.map(({ id }) => id).toReversed());
+    return rows.map((values) => ({ table, values }));
   });
-  const component = row.newPromptComponent();
-  const sla = row.newSla({ agentId });
-  const learning = row.newLearning({
-    agentId,
-    relatedProposalId: proposal.id,
-    relatedAbTestId: test.id,
-  });
-  return [
-    { table: tables.agentRegistry, values: upstream },
-    { table: tables.agentRegistry, values: agent },
-    { table: tables.agentPrompts, values: other },
-    { table: tables.agentPrompts, values: prompt },
-    { table: tables.agentExecutionLogs, values: log },
-    {
-      table: tables.agentPerformanceMetrics,
-      values: row.newPerformanceMetric({ agentId, promptVersionId }),
-    },
-    { table: tables.agentHealthRealtime, values: row.newHealth({ agentId }) },
-    { table: tables.circuitBreakerState, values: row.newCircuitBreaker({ agentId }) },
-    { table: tables.evaluationReports, values: report },
-    { table: tables.improvementProposals, values: proposal },
-    { table: tables.abTests, values: test },
-    {
-      table: tables.shadowTests,
-      values: row.newShadowTest({
-        agentId,
-        productionPromptId: prompt.id,
-        shadowPromptId: other.id,
-      }),
-    },
-    {
-      table: tables.canaryDeployments,
-      values: row.newCanary({ agentId, currentPromptId: prompt.id, canaryPromptId: other.id }),
-    },
-    { table: tables.alertHistory, values: row.newAlert({ agentId }) },
-    { table: tables.learningLog, values: learning },
-    { table: tables.promptLibrary, values: component },
-    {
-      table: tables.promptLibraryUsage,
-      values: row.newPromptLibraryUse({ promptId: prompt.id, libraryComponentId: component.id }),
-    },
-    { table: tables.agentSlas, values: sla },
-    { table: tables.slaCompliance, values: row.newSlaCompliance({ agentId, slaId: sla.id }) },
-    { table: tables.costBudgets, values: row.newBudget({ agentId }) },
-    { table: tables.modelRoutingRules, values: row.newRoutingRule({ agentId }) },
-    {
-      table: tables.agentDependencies,
-      values: row.newDependency({ upstreamAgentId: upstream.id, downstreamAgentId: agentId }),
-    },
-    {
-      table: tables.executionEmbeddings,
-      values: row.newEmbedding({ executionLogId: log.id }),
-    },
-  ];
 }
 
 /** Inserts {@link oneOfEach}, a statement a row; answers the id of the newest row of each table, by SQL name. */

@@ -3,12 +3,13 @@ import { cp, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { getTableName } from "drizzle-orm";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { openEmbedded } from "../src/embedded.ts";
 import { migrate } from "../src/operate/migrate/migrate.ts";
+import { TABLES } from "../src/schema/all.ts";
 import { askStudio, cli, environment, finished, printed, start } from "./cli.ts";
 import { engine, suite } from "./engine.ts";
-import { SEED_TABLES } from "./seed.ts";
 
 suite("studio", (database) => {
   let directory: string;
@@ -31,7 +32,7 @@ suite("studio", (database) => {
     const init = await vi.waitFor(() => askStudio(port, { type: "init" }), 10_000);
     expect(init).toMatchObject({ dialect: "postgresql", packageName: "postgres" });
     expect(JSON.stringify(init)).toContain("executionLogs");
-    for (const table of Object.keys(SEED_TABLES)) {
+    for (const table of TABLES.map(getTableName)) {
       const sql = `select count(*)::int as count from "${table}"`;
       const data = { sql, params: [], method: "all", mode: "object" };
       const answer = await askStudio(port, { type: "proxy", data });

@@ -1,8 +1,9 @@
-// Bundled into one file and run where this package is not installed: the migrations travel in it.
+// Bundled into one file and run where this package is not installed: the migrations travel in it, and it
+// still reads a .env.
 import { PGlite } from "@electric-sql/pglite";
 import { vector } from "@electric-sql/pglite-pgvector";
 import { drizzle } from "drizzle-orm/pglite";
-import { agentRegistry, migrate, schema, withOrganization } from "meta-agent-db";
+import { agentRegistry, databaseUrls, migrate, schema, withOrganization } from "meta-agent-db";
 
 async function main() {
   const client = await PGlite.create({ extensions: { vector } });
@@ -14,7 +15,7 @@ async function main() {
       .values({ agentName: "clerk", displayName: "Clerk", category: "sales" })
       .returning(),
   );
-  console.log(rows.map(({ agentName }) => agentName).join());
+  console.log(rows.map(({ agentName }) => agentName).join(), databaseUrls().databaseUrl);
   await client.close();
 }
 

@@ -3,11 +3,11 @@ import {
   EXIT,
   type TargetOptions,
   jsonOption,
-  seconds,
+  lockTimeoutOption,
   targetCommand,
   withTarget,
 } from "./command.ts";
-import { print, progress, table } from "./print.ts";
+import { print, printJson, progress, table } from "./print.ts";
 
 interface AdoptCommandOptions extends TargetOptions {
   readonly dryRun?: true;
@@ -24,17 +24,13 @@ export const adoptCommand = targetCommand("adopt", {
 })
   .option("--dry-run", "only read: show the differences, and the rows in the way; exit code 2")
   .option("--fill-defaults", "put a column's default where it holds NULL and must not")
-  .option(
-    "--lock-timeout <seconds>",
-    "wait no longer for a migrator or for a table in use, 0 not at all; then exit code 3 (default: no limit)",
-    seconds,
-  )
+  .addOption(lockTimeoutOption())
   .addOption(jsonOption())
   .action(async ({ json, dryRun, fillDefaults, lockTimeout, ...target }: AdoptCommandOptions) =>
     withTarget(target, async ({ db }) => {
       const result = await adopt(db, { dryRun, fillDefaults, lockTimeout, onWait: progress });
       if (!result.adopted) process.exitCode = EXIT.findings;
-      if (json) print(JSON.stringify(result, null, 2));
+      if (json) printJson(result);
       else show(result, dryRun === true);
     }),
   );

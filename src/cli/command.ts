@@ -40,6 +40,15 @@ export const directoryOption = () =>
 
 export const jsonOption = () => new Option("--json", "print JSON, for programs");
 
+/** Goes on as `description` says where the time is over. */
+export const lockTimeoutOption = (
+  description = "wait no longer for a migrator or for a table in use",
+) =>
+  new Option(
+    "--lock-timeout <seconds>",
+    `${description}, 0 not at all; then exit code 3 (default: no limit)`,
+  ).argParser(seconds);
+
 /** Parses an option that takes seconds. */
 export function seconds(text: string): number {
   if (/^\d{1,7}(\.\d+)?$/.test(text)) return Number(text);
@@ -72,18 +81,23 @@ export async function withTarget<T>(
 ): Promise<T> {
   if (!create) demandEmbedded(options);
   const connection = await openTarget(options);
-  const interrupted = () => {
+  const forget = untilInterrupted(() => {
     progress("interrupted");
     process.exit(EXIT.interrupted);
-  };
-  process.once("SIGINT", interrupted).once("SIGTERM", interrupted);
+  });
   try {
     progress(connection.label);
     return await work(connection);
   } finally {
-    process.off("SIGINT", interrupted).off("SIGTERM", interrupted);
+    forget();
     await connection.close();
   }
+}
+
+/** Calls `stop` once at Ctrl-C, or when the process is told to end; what it returns takes that back. */
+export function untilInterrupted(stop: () => void): () => void {
+  process.once("SIGINT", stop).once("SIGTERM", stop);
+  return () => process.off("SIGINT", stop).off("SIGTERM", stop);
 }
 
 /** Who only looks at a database does not want a new, empty one. */

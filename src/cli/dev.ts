@@ -1,6 +1,6 @@
 import { openEmbedded } from "../embedded.ts";
 import { migrate } from "../operate/migrate/migrate.ts";
-import { command, directoryOption, portNumber } from "./command.ts";
+import { EXIT, command, directoryOption, portNumber, untilInterrupted } from "./command.ts";
 import { print, progress } from "./print.ts";
 
 export const devCommand = command("dev", {
@@ -13,8 +13,7 @@ export const devCommand = command("dev", {
   .addOption(directoryOption())
   .action(async ({ port, directory }: { port: number; directory?: string }) => {
     const { close, db, serve, label } = await openEmbedded(directory);
-    const stop = () => void close().then(() => process.exit(0));
-    process.once("SIGINT", stop).once("SIGTERM", stop);
+    untilInterrupted(() => void close().then(() => process.exit(EXIT.ok)));
     try {
       await migrate(db);
       const address = await serve(port);

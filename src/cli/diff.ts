@@ -6,11 +6,11 @@ import {
   EXIT,
   type TargetOptions,
   jsonOption,
-  seconds,
+  lockTimeoutOption,
   targetCommand,
   withTarget,
 } from "./command.ts";
-import { out, print, progress } from "./print.ts";
+import { out, print, printJson, progress } from "./print.ts";
 
 interface DiffOptions extends TargetOptions {
   readonly json?: true;
@@ -30,10 +30,8 @@ export const diffCommand = targetCommand("diff", {
 })
   .addOption(jsonOption())
   .option("--repair", "apply what is safe, in one transaction; writes wait while an index is built")
-  .option(
-    "--lock-timeout <seconds>",
-    "with --repair, wait no longer for a migrator or for a table in use, 0 not at all; then exit code 3 (default: no limit)",
-    seconds,
+  .addOption(
+    lockTimeoutOption("with --repair, wait no longer for a migrator or for a table in use"),
   )
   .action(({ json, repair: mend, lockTimeout, ...target }: DiffOptions) =>
     withTarget(target, async ({ db }) => {
@@ -41,7 +39,7 @@ export const diffCommand = targetCommand("diff", {
         ? await repair(db, { lockTimeout, onWait: progress })
         : { repaired: [], remaining: await diff(db) };
       if (json) {
-        print(JSON.stringify({ repaired, remaining }, null, 2));
+        printJson({ repaired, remaining });
       } else {
         for (const { object, problem } of repaired) {
           print(comment(`repaired: ${object} (${problem})`));

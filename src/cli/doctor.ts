@@ -8,7 +8,7 @@ import {
   targetCommand,
   withTarget,
 } from "./command.ts";
-import { out, print } from "./print.ts";
+import { out, print, printJson } from "./print.ts";
 
 interface DoctorCommandOptions extends TargetOptions {
   readonly deep?: true;
@@ -36,7 +36,7 @@ export const doctorCommand = targetCommand("doctor", {
   .action(({ deep, longTransaction, json, ...target }: DoctorCommandOptions) =>
     withTarget(target, async ({ db }) => {
       const found = await doctor(db, { deep, longTransaction });
-      if (json) print(JSON.stringify(found, null, 2));
+      if (json) printJson(found);
       else print(found.length > 0 ? found.map(lines).join("\n") : "healthy");
       if (found.some(({ level }) => level !== "info")) process.exitCode = EXIT.findings;
     }),

@@ -1,4 +1,6 @@
-import { initialize } from "./application.ts";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import * as z from "zod";
 import { command } from "./command.ts";
 import { print, progress } from "./print.ts";
 
@@ -19,3 +21,106 @@ export const initCommand = command("init", {
     progress("  npx drizzle-kit generate        the migrations of yours");
     progress("  npx drizzle-kit migrate");
   });
+
+/** What `init` did; paths are relative to the package's folder. */
+interface Initialized {
+  readonly written: readonly string[];
+  /** They were there, and were left as they are. */
+  readonly left: readonly string[];
+  /** Packages that the written files import and package.json does not name. */
+  readonly missing: readonly string[];
+}
+
+/**
+ * Prepares the package of an application for tables of its own beside ours: a drizzle config, a schema
+ * file with a first table, and `.env.example`. It overwrites nothing.
+ * @param directory the folder with the application's package.json
+ * @throws {Error} when there is no package.json
+ */
+function initialize(directory: string): Initialized {
+  const dependencies = readDependencies(directory);
+  const schema = existsSync(join(directory, "src")) ? "src/db/schema.ts" : "db/schema.ts";
+  const files = {
+    "drizzle.config.ts": drizzleConfig(schema),
+    [schema]: SCHEMA,
+    ".env.example": readFileSync(
+      new URL(".env.example", import.meta.resolve("meta-agent-db/package.json")),
+      "utf8",
+    ),
+  };
+  const left = Object.keys(files).filter((file) => existsSync(join(directory, file)));
+  const written = Object.keys(files).filter((file) => !left.includes(file));
+  for (const file of written) {
+    const path = join(directory, file);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, files[file] ?? "", { flag: "wx" });
+  }
+  const missing = ["meta-agent-db", "drizzle-orm", "drizzle-kit"].filter(
+    (name) => !dependencies.has(name),
+  );
+  return { written, left, missing };
+}
+
+const named = z.record(z.string(), z.unknown()).default({});
+const packageFile = z.object({
+  dependencies: named,
+  devDependencies: named,
+  peerDependencies: named,
+});
+
+function readDependencies(directory: string): Set<string> {
+  const path = join(directory, "package.json");
+  if (!existsSync(path)) {
+    throw new Error(
+      `${path} does not exist: run it in the folder of your application's package, or name that with --directory`,
+    );
+  }
+  const sections = packageFile.parse(JSON.parse(readFileSync(path, "utf8")));
+  return new Set(Object.values(sections).flatMap((section) => Object.keys(section)));
+}
+
+const drizzleConfig = (schema: string) => `import { defineConfig } from "drizzle-kit";
+import { databaseUrls } from "meta-agent-db/config";
+import { tablesFilter } from "meta-agent-db/drizzle-kit";
+
+// Your own tables only. Those of meta-agent-db come from "npx meta-agent-db migrate", which runs first;
+// its journal is another one, so neither skips files of the other. Use generate and migrate: "drizzle-kit
+// push" drops what only a migration says, such as the policies of your tables.
+export default defineConfig({
+  dialect: "postgresql",
+  schema: "./${schema}",
+  out: "./migrations",
+  tablesFilter,
+  dbCredentials: { url: databaseUrls().migrationDatabaseUrl ?? "" },
+});
+`;
+
+const SCHEMA = `import { sql } from "drizzle-orm";
+import { index, pgTable, text, timestamp, uuid } from "drizzle-orm/pg-core";
+import { agentRegistry } from "meta-agent-db/governance";
+
+// Your own tables. Refer to those of meta-agent-db, but do not export them from here: drizzle-kit makes
+// migrations of what this file exports.
+
+/**
+ * An example: a note about an agent. Row-level security keeps it closed until a migration opens it to its
+ * organization: npx drizzle-kit generate --custom --name isolate_agent_notes, and in that file
+ * SELECT meta_agent.isolate('agent_notes', 'notes');
+ */
+export const agentNotes = pgTable(
+  "agent_notes",
+  {
+    id: uuid("id").primaryKey().defaultRandom(),
+    agentId: uuid("agent_id")
+      .notNull()
+      .references(() => agentRegistry.id, { onDelete: "cascade" }),
+    note: text("note").notNull(),
+    createdAt: timestamp("created_at", { withTimezone: true }).notNull().defaultNow(),
+    organizationId: uuid("organization_id").default(sql\`meta_agent.current_organization_id()\`),
+  },
+  (t) => [
+    index("idx_agent_notes_agent_id").on(t.agentId),
+    index("idx_agent_notes_organization_id").on(t.organizationId),
+  ],
+).enableRLS();
+`;

@@ -9,7 +9,6 @@ import { EXIT } from "./command.ts";
 import { demoCommand } from "./demo.ts";
 import { devCommand } from "./dev.ts";
 import { diffCommand } from "./diff.ts";
-import { docsCommand } from "./docs.ts";
 import { doctorCommand } from "./doctor.ts";
 import { ejectCommand } from "./eject.ts";
 import { initCommand } from "./init.ts";
@@ -54,7 +53,6 @@ for (const subcommand of [
   demoCommand,
   devCommand,
   studioCommand,
-  docsCommand,
 ]) {
   program.addCommand(subcommand.showHelpAfterError().exitOverride());
 }

@@ -1,6 +1,13 @@
 import { waitForServer } from "../client/connect.ts";
 import { migrate, migrationSql, pendingMigrations } from "../operate/migrate/migrate.ts";
-import { EXIT, type TargetOptions, seconds, targetCommand, withTarget } from "./command.ts";
+import {
+  EXIT,
+  type TargetOptions,
+  lockTimeoutOption,
+  seconds,
+  targetCommand,
+  withTarget,
+} from "./command.ts";
 import { begin, end, print, progress } from "./print.ts";
 
 interface MigrateCommandOptions extends TargetOptions {
@@ -20,11 +27,7 @@ export const migrateCommand = targetCommand("migrate", {
 })
   .option("--dry-run", "print the SQL that would run; exit code 2 if there is any")
   .option("--wait <seconds>", "wait for a server that is not up yet", seconds, 0)
-  .option(
-    "--lock-timeout <seconds>",
-    "wait no longer for another migrator or for a table in use, 0 not at all; then exit code 3 (default: no limit)",
-    seconds,
-  )
+  .addOption(lockTimeoutOption("wait no longer for another migrator or for a table in use"))
   .action(async ({ dryRun, wait, lockTimeout, ...target }: MigrateCommandOptions) =>
     withTarget({ ...target, create: true }, async ({ db }) => {
       if (dryRun) {

@@ -40,6 +40,11 @@ export function print(line = ""): void {
   process.stdout.write(`${line}\n`);
 }
 
+/** Data for programs, on stdout. */
+export function printJson(data: unknown): void {
+  print(JSON.stringify(data, null, 2));
+}
+
 /** Columns as wide as their widest cell; numbers, and texts that hold nothing else, to the right. */
 export function table(head: readonly string[], body: readonly (readonly string[])[]): string {
   const widths = head.map((title, i) =>

@@ -1,6 +1,6 @@
 import { type EmbeddingIndexRebuild, rebuildEmbeddingIndexes } from "../operate/rebuild.ts";
 import { type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
-import { print, table } from "./print.ts";
+import { print, printJson, table } from "./print.ts";
 
 export const rebuildCommand = targetCommand("rebuild", {
   summary: "build the similarity indexes over the rows there are",
@@ -16,11 +16,8 @@ export const rebuildCommand = targetCommand("rebuild", {
   .action(({ force, json, ...target }: TargetOptions & { force?: true; json?: true }) =>
     withTarget(target, async ({ db }) => {
       const rebuilt = await rebuildEmbeddingIndexes(db, { force: force === true });
-      print(
-        json
-          ? JSON.stringify(rebuilt, null, 2)
-          : table(["INDEX", "ROWS", "LISTS", "ACTION", "WHY"], rebuilt.map(cells)),
-      );
+      if (json) printJson(rebuilt);
+      else print(table(["INDEX", "ROWS", "LISTS", "ACTION", "WHY"], rebuilt.map(cells)));
     }),
   );
 

@@ -2,7 +2,7 @@ import { diff } from "../operate/drift/diff.ts";
 import type { Finding } from "../operate/drift/findings.ts";
 import { type MigrationRecord, migrationStatus } from "../operate/migrate/migrate.ts";
 import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
-import { print, table } from "./print.ts";
+import { print, printJson, table } from "./print.ts";
 
 export const statusCommand = targetCommand("status", {
   summary: "what is applied, pending or in disorder",
@@ -17,7 +17,7 @@ export const statusCommand = targetCommand("status", {
       const findings = status.upToDate ? await diff(db) : null;
       if (findings?.length !== 0) process.exitCode = EXIT.findings;
       if (json) {
-        print(JSON.stringify({ ...status, findings }, null, 2));
+        printJson({ ...status, findings });
         return;
       }
       print(table(["MIGRATION", "STATE", "APPLIED AT", "BY"], status.migrations.map(cells)));

@@ -3,7 +3,14 @@ import { type AddressInfo, createServer } from "node:net";
 import { connect } from "../client/connect.ts";
 import { schema } from "../client/schema.ts";
 import { openEmbedded } from "../embedded.ts";
-import { type TargetOptions, portNumber, targetCommand, targetUrl } from "./command.ts";
+import {
+  EXIT,
+  type TargetOptions,
+  portNumber,
+  targetCommand,
+  targetUrl,
+  untilInterrupted,
+} from "./command.ts";
 import { print, progress } from "./print.ts";
 
 export const studioCommand = targetCommand("studio", {
@@ -17,8 +24,7 @@ export const studioCommand = targetCommand("studio", {
     const kit = await drizzleKit();
     const port = await freePort(wanted);
     const { url, label, close } = await openServed(target);
-    const stop = () => void close().then(() => process.exit(0));
-    process.once("SIGINT", stop).once("SIGTERM", stop);
+    untilInterrupted(() => void close().then(() => process.exit(EXIT.ok)));
     progress(`${label}, browsed until Ctrl-C at`);
     await kit.startStudioPostgresServer(schema, { url }, { host: "127.0.0.1", port });
     print(`https://local.drizzle.studio${port === 4983 ? "" : `?port=${port}`}`);

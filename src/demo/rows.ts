@@ -267,7 +267,7 @@ const UNJUDGED = { qualityScore: null, qualityFeedback: null, reviewedBy: null, 
 
 // ── What the log adds up to ──
 
-/** Log rows of a period, summed up as SPEC's "What an execution is" says. */
+/** Log rows of a period, summed up as `rollUpMetrics` does. */
 interface Tally {
   runs: number;
   successful: number;

@@ -1,6 +1,6 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { sql } from "drizzle-orm";
-import { type Database, rows } from "../client/sql.ts";
+import { type Database, rows, textArray } from "../client/sql.ts";
 
 /** The roles that people and backends act as, and that policies name. */
 export const OUR_ROLES = ["anon", "authenticated", "service_role"] as const;
@@ -89,7 +89,7 @@ function whyUnsafe(name: string, memberOf: readonly string[]) {
       else (
         select 'is also a member of ' || string_agg(parent.rolname, ', ' order by parent.rolname)
         from pg_auth_members as member join pg_roles as parent on parent.oid = member.roleid
-        where member.member = role.oid and parent.rolname <> all (${sql.param([...memberOf])}::text[])
+        where member.member = role.oid and parent.rolname <> all (${textArray(memberOf)})
       )
     end as why
     from pg_roles as role where rolname = ${name}`;

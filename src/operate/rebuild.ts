@@ -3,7 +3,7 @@ import { PgTransaction } from "drizzle-orm/pg-core";
 import { drizzle } from "drizzle-orm/postgres-js";
 import type { Sql } from "postgres";
 import { schema } from "../client/schema.ts";
-import { type Database, rows } from "../client/sql.ts";
+import { type Database, type Queryable, one } from "../client/sql.ts";
 import { isConnectionLoss } from "../client/transaction.ts";
 import {
   DIMENSIONS,
@@ -22,8 +22,6 @@ export function fittedLists(rowCount: number): number {
   );
 }
 
-type Session = Pick<Database, "execute">;
-
 /** What there is to say about one of the two indexes. */
 export interface EmbeddingIndexState {
   readonly index: string;
@@ -38,23 +36,21 @@ export interface EmbeddingIndexState {
 }
 
 /** The state of the two indexes, for whoever sees all rows: the owner, or service_role. Counts the rows. */
-export async function embeddingIndexStates(db: Session): Promise<EmbeddingIndexState[]> {
+export async function embeddingIndexStates(db: Queryable): Promise<EmbeddingIndexState[]> {
   const states: EmbeddingIndexState[] = [];
   for (const index of Object.values(EMBEDDING_INDEXES)) states.push(await stateOf(db, index));
   return states;
 }
 
 async function stateOf(
-  db: Session,
+  db: Queryable,
   { name, column }: EmbeddingIndex,
 ): Promise<EmbeddingIndexState> {
-  const [found] = rows<{ rows: number; lists: number | null; built_over: number | null }>(
-    await db.execute(
-      sql`select (select pg_catalog.count(${column})::int from public.${executionEmbeddings}) as rows, lists, built_over
+  const found = await one<{ rows: number; lists: number | null; built_over: number | null }>(
+    db,
+    sql`select (select pg_catalog.count(${column})::int from public.${executionEmbeddings}) as rows, lists, built_over
         from (select) as one left join (${indexFacts(name)}) as facts on true`,
-    ),
   );
-  if (!found) throw new Error(`nothing found out about ${name}`);
   const facts = { rows: found.rows, lists: found.lists, builtOver: found.built_over };
   return { index: name, ...facts, problem: problemOf(facts) };
 }
@@ -130,7 +126,7 @@ const LOCK = sql`pg_catalog.hashtextextended('meta-agent-db rebuild', 0)`;
 /** One session for all statements, and the only one that rebuilds: of postgres.js's pool a reserved connection; PGlite has but one. */
 async function onOneConnection<T>(
   db: Database,
-  work: (session: Session) => Promise<T>,
+  work: (session: Queryable) => Promise<T>,
 ): Promise<T> {
   const pool: unknown = Reflect.get(db, "$client");
   if (!isPool(pool)) return alone(db, work);
@@ -147,9 +143,12 @@ async function onOneConnection<T>(
   }
 }
 
-async function alone<T>(session: Session, work: (session: Session) => Promise<T>): Promise<T> {
-  const locked = await session.execute(sql`select pg_try_advisory_lock(${LOCK}) as locked`);
-  if (rows<{ locked: boolean }>(locked)[0]?.locked !== true) {
+async function alone<T>(session: Queryable, work: (session: Queryable) => Promise<T>): Promise<T> {
+  const { locked } = await one<{ locked: boolean }>(
+    session,
+    sql`select pg_try_advisory_lock(${LOCK}) as locked`,
+  );
+  if (!locked) {
     throw new Error("another rebuild of the embedding indexes is running: wait for it");
   }
   const end = () =>
@@ -175,14 +174,14 @@ const isPool = (client: unknown): client is Sql =>
   typeof client === "function" && "reserve" in client;
 
 /** What a rebuild leaves behind when it is cut off: the new index half made, or the old one under another name. */
-async function dropLeftovers(session: Session, { name }: EmbeddingIndex): Promise<void> {
+async function dropLeftovers(session: Queryable, { name }: EmbeddingIndex): Promise<void> {
   for (const leftover of [`${name}_new`, `${name}_old`]) {
     await session.execute(sql.raw(`drop index concurrently if exists public.${leftover}`));
   }
 }
 
 async function rebuildOne(
-  session: Session,
+  session: Queryable,
   index: EmbeddingIndex,
   force: boolean,
 ): Promise<EmbeddingIndexRebuild> {
@@ -199,7 +198,7 @@ async function rebuildOne(
 }
 
 async function build(
-  session: Session,
+  session: Queryable,
   { name, column }: EmbeddingIndex,
   lists: number,
 ): Promise<void> {
@@ -222,7 +221,11 @@ function learningMemory(lists: number): number {
 }
 
 /** One statement: at no moment is there no valid index of that name. Renaming an index blocks no query. */
-async function takePlace(session: Session, { name }: EmbeddingIndex, count: number): Promise<void> {
+async function takePlace(
+  session: Queryable,
+  { name }: EmbeddingIndex,
+  count: number,
+): Promise<void> {
   await session.execute(
     sql.raw(`DO $$ BEGIN
       ALTER INDEX IF EXISTS public.${name} RENAME TO ${name}_old;

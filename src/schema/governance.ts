@@ -1,15 +1,12 @@
 /** Governance: which agents exist, which prompt each runs, what every execution did. */
 import { sql } from "drizzle-orm";
-import { boolean, foreignKey, index, text, unique, uuid } from "drizzle-orm/pg-core";
-import * as z from "zod";
+import { boolean, index, text, unique, uuid } from "drizzle-orm/pg-core";
 import { AGENT_CATEGORIES, AGENT_STATUSES, EXECUTION_STATUSES } from "../values.ts";
-import { anyJson, anyJsonObject, jsonText, open } from "./json.ts";
 import {
   averageMilliseconds,
   count,
   createdAt,
   day,
-  different,
   json,
   jsonArray,
   jsonObject,
@@ -17,68 +14,73 @@ import {
   name,
   percent,
   temperature,
-  tenantTable,
   timeOrderedId,
   timestamptz,
   tokens,
   updatedAt,
   usd,
-} from "./table.ts";
+} from "./columns.ts";
+import { type NewRow, type Row, references, different, tenantTable } from "./table.ts";
+
+export type { ErrorDistribution, FewShotExample, ToolDefinition } from "./shapes.ts";
 
 /**
- * One AI agent. `agent_name` is unique in the whole database, across organizations, because the
- * seed says so. An agent with history is `deprecated`, not deleted.
+ * One AI agent. `agent_name` is unique in the whole database, across organizations: kept for compatibility
+ * with the first schema. An agent with history is `deprecated`, not deleted.
  */
-export const agentRegistry = tenantTable(
-  "agent_registry",
-  {
-    agentName: name("agent_name").notNull().unique("agent_registry_agent_name_key"),
-    displayName: text("display_name").notNull(),
-    description: text("description"),
-    category: text("category", { enum: AGENT_CATEGORIES }).notNull(),
-    version: name("version").notNull().default("1.0.0"),
-    status: text("status", { enum: AGENT_STATUSES }).notNull().default("active"),
-    ownerEmail: text("owner_email"),
-    slackChannel: text("slack_channel"),
-    /** Percent, 0 to 100. NULL: no target. (`agent_slas` counts its rates as ratios.) */
-    targetSuccessRate: percent("target_success_rate").default(sql`95.00`),
-    /** Milliseconds. NULL: no target. */
-    targetAvgLatencyMs: milliseconds("target_avg_latency_ms").default(5000),
-    /** US dollars. NULL: no target. */
-    targetCostPerExecution: usd("target_cost_per_execution").default(sql`0.10`),
-    /** Percent, 0 to 100. */
-    currentHealthScore: percent("current_health_score")
-      .notNull()
-      .default(sql`100.00`),
-    lastHealthCheck: timestamptz("last_health_check"),
-    consecutiveFailures: count("consecutive_failures").notNull().default(0),
-    createdAt: createdAt(),
-    updatedAt: updatedAt(),
-    metadata: jsonObject("metadata", anyJsonObject)
-      .notNull()
-      .default(sql`'{}'::jsonb`),
-  },
-  (t) => [
-    // Serves "the agents of an organization".
-    index("idx_agent_registry_organization_id").on(t.organizationId),
-  ],
-);
-/** A row of `agent_registry`. */
-export type Agent = typeof agentRegistry.$inferSelect;
-/** A row to insert into `agent_registry`. */
-export type NewAgent = typeof agentRegistry.$inferInsert;
-
-const toolDefinition = open({
-  name: jsonText.min(1),
-  description: jsonText.optional(),
-  parameters: anyJsonObject.optional(),
+export const agentRegistry = tenantTable("agent_registry", {
+  /**
+   * What code calls the agent, such as `invoice-reconciler`, 1 to 255 characters. Unique in the
+   * whole database, across organizations.
+   */
+  agentName: name("agent_name").notNull().unique("agent_registry_agent_name_key"),
+  /** What people read instead of `agent_name`, such as `Invoice reconciler`. */
+  displayName: text("display_name").notNull(),
+  /** What the agent does, in a sentence or two, for people. */
+  description: text("description"),
+  /** Which part of the business the agent works for. */
+  category: text("category", { enum: AGENT_CATEGORIES }).notNull(),
+  /**
+   * The agent's own version, 1 to 255 characters. Its prompts count theirs in
+   * `agent_prompts.version`.
+   */
+  version: name("version").notNull().default("1.0.0"),
+  /** Whether the agent works. One that has a history is `deprecated`, not deleted. */
+  status: text("status", { enum: AGENT_STATUSES }).notNull().default("active"),
+  /** Who answers for the agent. NULL: nobody is named. */
+  ownerEmail: text("owner_email"),
+  /** Where the agent's people talk, such as `#invoice-reconciler`. NULL: none. */
+  slackChannel: text("slack_channel"),
+  /** Percent, 0 to 100. NULL: no target. (`agent_slas` counts its rates as ratios.) */
+  targetSuccessRate: percent("target_success_rate").default(sql`95.00`),
+  /** Milliseconds. NULL: no target. */
+  targetAvgLatencyMs: milliseconds("target_avg_latency_ms").default(5000),
+  /** US dollars. NULL: no target. */
+  targetCostPerExecution: usd("target_cost_per_execution").default(sql`0.10`),
+  /**
+   * Percent, 0 to 100. How well the agent does, as the application scores it; `refreshHealth`
+   * leaves it alone.
+   */
+  currentHealthScore: percent("current_health_score")
+    .notNull()
+    .default(sql`100.00`),
+  /** When the application last scored the agent's health. NULL: never. */
+  lastHealthCheck: timestamptz("last_health_check"),
+  /** Count. Failed executions since the last successful one, kept by the application. */
+  consecutiveFailures: count("consecutive_failures").notNull().default(0),
+  /** When the agent was registered. */
+  createdAt: createdAt(),
+  /** When the row last changed. The database sets it on every UPDATE, whoever writes. */
+  updatedAt: updatedAt(),
+  /** Whatever else the application keeps about the agent. */
+  metadata: jsonObject("metadata")
+    .notNull()
+    .default(sql`'{}'::jsonb`),
 });
-/** A tool as a model is told of it; `parameters` is a JSON Schema. Further keys are the user's. */
-export type ToolDefinition = z.infer<typeof toolDefinition>;
-
-const fewShotExample = open({ input: anyJson, output: anyJson });
-/** What a model is shown as a good answer. Further keys are the user's. */
-export type FewShotExample = z.infer<typeof fewShotExample>;
+/** A row of `agent_registry`. */
+export type Agent = Row<typeof agentRegistry>;
+/** A row to insert into `agent_registry`. */
+export type NewAgent = NewRow<typeof agentRegistry>;
 
 /**
  * One version of an agent's prompt with all that a run needs. At most one is active and at most one
@@ -89,52 +91,63 @@ export type FewShotExample = z.infer<typeof fewShotExample>;
 export const agentPrompts = tenantTable(
   "agent_prompts",
   {
-    agentId: uuid("agent_id").notNull(),
+    /** The agent whose prompt this is. It cannot be deleted while it has prompts. */
+    agentId: references("agent_id", agentRegistry).notNull(),
+    /** Such as `1.2.0`, 1 to 255 characters; unique within the agent. */
     version: name("version").notNull(),
+    /** The instructions that the model is given before the conversation. */
     systemPrompt: text("system_prompt").notNull(),
-    toolDefinitions: jsonArray("tool_definitions", toolDefinition),
-    fewShotExamples: jsonArray("few_shot_examples", fewShotExample),
+    /** The tools that the model may call. NULL: none. */
+    toolDefinitions: jsonArray("tool_definitions", "toolDefinition"),
+    /** Inputs with good answers that the model is shown. NULL: none. */
+    fewShotExamples: jsonArray("few_shot_examples", "fewShotExample"),
+    /** The model that this version is written for, as its provider calls it. */
     modelName: text("model_name").notNull().default("claude-sonnet-4-20250514"),
     /** Sampling temperature, 0 to 2. NULL: the model's own. */
     temperature: temperature("temperature").default(sql`0.7`),
-    /** Tokens. NULL: no such limit. */
+    /** Tokens. NULL: no such limit. The most that one answer may have. */
     maxTokens: tokens("max_tokens").default(4096),
-    configuration: jsonObject("configuration", anyJsonObject)
+    /** Further settings of a call, such as `top_p`; the application gives them meaning. */
+    configuration: jsonObject("configuration")
       .notNull()
       .default(sql`'{}'::jsonb`),
+    /**
+     * Whether the agent runs this version; at most one version of an agent. `promotePrompt` moves
+     * it. The treatment of a test or canary is not active.
+     */
     isActive: boolean("is_active").notNull().default(false),
+    /** Whether other versions are measured against this one; at most one version of an agent. */
     isBaseline: boolean("is_baseline").notNull().default(false),
-    /** The version this one was made from. */
-    parentVersionId: uuid("parent_version_id"),
+    /** The version this one was made from. NULL: written anew, or that version was deleted. */
+    parentVersionId: references("parent_version_id", "self").onDelete("set null"),
+    /**
+     * Count. Executions that ran this version, kept by the application; by day they stand in
+     * `agent_performance_metrics`.
+     */
     totalExecutions: count("total_executions").notNull().default(0),
+    /** Count. Those of `total_executions` that succeeded, kept by the application. */
     successfulExecutions: count("successful_executions").notNull().default(0),
-    /** Percent, 0 to 100. NULL: none scored yet. */
+    /**
+     * Percent, 0 to 100. The mean of the quality scores of its executions, kept by the application.
+     * NULL: none scored yet.
+     */
     avgQualityScore: percent("avg_quality_score"),
+    /** When the version was stored. */
     createdAt: createdAt(),
+    /** Who wrote the version: a person, or the agent that proposed it. NULL: not said. */
     createdBy: text("created_by"),
+    /** Why the version was made, such as `Reads credit notes too`. NULL: not said. */
     changeReason: text("change_reason"),
   },
   (t) => [
     unique("agent_prompts_agent_id_version_key").on(t.agentId, t.version),
-    foreignKey({
-      name: "agent_prompts_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "agent_prompts_parent_version_id_fkey",
-      columns: [t.parentVersionId],
-      foreignColumns: [t.id],
-    }).onDelete("set null"),
     different("agent_prompts_parent_check", t.parentVersionId, t.id),
-    index("idx_agent_prompts_parent_version_id").on(t.parentVersionId),
-    index("idx_agent_prompts_organization_id").on(t.organizationId),
   ],
 );
 /** A row of `agent_prompts`. */
-export type AgentPrompt = typeof agentPrompts.$inferSelect;
+export type AgentPrompt = Row<typeof agentPrompts>;
 /** A row to insert into `agent_prompts`. */
-export type NewAgentPrompt = typeof agentPrompts.$inferInsert;
+export type NewAgentPrompt = NewRow<typeof agentPrompts>;
 
 /**
  * One action of one execution. The rows that share `(agent_id, execution_id)` are one execution.
@@ -143,51 +156,86 @@ export type NewAgentPrompt = typeof agentPrompts.$inferInsert;
 export const agentExecutionLogs = tenantTable(
   "agent_execution_logs",
   {
+    /**
+     * By default a UUID of version 7: its order is the order of time. `recordExecutions` makes it
+     * from the `timestamp` of an entry without one.
+     */
     id: timeOrderedId(),
-    agentId: uuid("agent_id").notNull(),
-    promptVersionId: uuid("prompt_version_id"),
+    /** The agent that acted. It cannot be deleted while it has logs. */
+    agentId: references("agent_id", agentRegistry).notNull(),
+    /** The prompt version that the agent ran. NULL: not known, or none. */
+    promptVersionId: references("prompt_version_id", agentPrompts),
+    /** The execution that this action is part of: the rows that share it and `agent_id` are one. */
     executionId: uuid("execution_id").notNull(),
+    /** When the action took place; it counts on that day in UTC. */
     timestamp: timestamptz("timestamp")
       .notNull()
       .default(sql`now()`),
-    /** Open: `llm_call`, `tool_call`, `reply`, whatever the agent does. */
+    /** What kind of action. Open: `llm_call`, `tool_call`, `reply`, whatever the agent does. */
     actionType: text("action_type").notNull(),
+    /** Which one of its kind, such as the name of the tool. NULL: not named. */
     actionName: text("action_name"),
+    /** What the action was given, any JSON. NULL: not kept. */
     inputData: json("input_data"),
+    /** What the action answered, any JSON. NULL: not kept, or no answer. */
     outputData: json("output_data"),
+    /**
+     * Milliseconds. How long this action took. NULL: not measured; averages and percentiles skip
+     * it.
+     */
     latencyMs: milliseconds("latency_ms"),
+    /** Tokens. Read by the model in this action. NULL: no model was called, or not counted. */
     tokenCountInput: tokens("token_count_input"),
+    /** Tokens. Written by the model in this action. NULL: no model was called, or not counted. */
     tokenCountOutput: tokens("token_count_output"),
-    /** US dollars. */
+    /**
+     * US dollars. An exact decimal, as the writer estimates what this action cost. NULL: nothing,
+     * or not known; sums count it as 0.
+     */
     estimatedCostUsd: usd("estimated_cost_usd"),
+    /** How the action ended, or `running`. One failed action makes its whole execution failed. */
     status: text("status", { enum: EXECUTION_STATUSES }).notNull().default("success"),
+    /** What went wrong, in the words of whatever failed. NULL: nothing, or not said. */
     errorMessage: text("error_message"),
     /** What metrics group errors by. A failed row without one counts as `unknown`. */
     errorType: text("error_type"),
+    /** Where in the code it went wrong. NULL: not kept. */
     errorStackTrace: text("error_stack_trace"),
+    /**
+     * What kind of thing of the application's the action was about, such as `invoice`. NULL:
+     * nothing in particular.
+     */
     relatedEntityType: text("related_entity_type"),
+    /**
+     * Which one of `related_entity_type`. No foreign key: the thing stands in a table of the
+     * application's.
+     */
     relatedEntityId: uuid("related_entity_id"),
+    /**
+     * On whose behalf the agent acted. No foreign key: people stand in a table of the
+     * application's. NULL: nobody's, or not known.
+     */
     userId: uuid("user_id"),
-    /** Percent, 0 to 100. NULL: not scored. */
+    /**
+     * Percent, 0 to 100. How good the answer was, as a person or another model judged it. NULL: not
+     * scored.
+     */
     qualityScore: percent("quality_score"),
+    /** What the reviewer said. NULL: nothing. */
     qualityFeedback: text("quality_feedback"),
+    /**
+     * The person who reviewed the action. With this or `reviewed_at` its execution counts as a
+     * human intervention.
+     */
     reviewedBy: text("reviewed_by"),
+    /** When a person reviewed the action. NULL: not reviewed, or not said when. */
     reviewedAt: timestamptz("reviewed_at"),
-    metadata: jsonObject("metadata", anyJsonObject)
+    /** Whatever else the application keeps about the action. */
+    metadata: jsonObject("metadata")
       .notNull()
       .default(sql`'{}'::jsonb`),
   },
   (t) => [
-    foreignKey({
-      name: "agent_execution_logs_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "agent_execution_logs_prompt_version_id_fkey",
-      columns: [t.promptVersionId],
-      foreignColumns: [agentPrompts.id],
-    }),
     // Serves "the latest logs of an agent".
     index("idx_logs_agent_timestamp").on(t.agentId, t.timestamp.desc().nullsFirst()),
     // Serves "the rows of an execution".
@@ -196,17 +244,12 @@ export const agentExecutionLogs = tenantTable(
     index("idx_logs_org_timestamp").on(t.organizationId, t.timestamp.desc().nullsFirst()),
     // Serves the roll-up of a day over all organizations; a few kilobytes per million rows.
     index("idx_agent_execution_logs_timestamp").using("brin", t.timestamp),
-    index("idx_agent_execution_logs_prompt_version_id").on(t.promptVersionId),
   ],
 );
 /** A row of `agent_execution_logs`. */
-export type AgentExecutionLog = typeof agentExecutionLogs.$inferSelect;
+export type AgentExecutionLog = Row<typeof agentExecutionLogs>;
 /** A row to insert into `agent_execution_logs`. */
-export type NewAgentExecutionLog = typeof agentExecutionLogs.$inferInsert;
-
-const errorDistribution = z.record(jsonText, z.int().min(0));
-/** How many failed rows a day had of each error type. */
-export type ErrorDistribution = z.infer<typeof errorDistribution>;
+export type NewAgentExecutionLog = NewRow<typeof agentExecutionLogs>;
 
 /**
  * One agent's day (UTC), per prompt version; a row without a prompt version sums the logs that name
@@ -215,51 +258,56 @@ export type ErrorDistribution = z.infer<typeof errorDistribution>;
 export const agentPerformanceMetrics = tenantTable(
   "agent_performance_metrics",
   {
-    agentId: uuid("agent_id").notNull(),
-    promptVersionId: uuid("prompt_version_id"),
+    /** The agent whose day this is. It cannot be deleted while it has metrics. */
+    agentId: references("agent_id", agentRegistry).notNull(),
+    /** The prompt version whose logs are summed. NULL: the logs that name none. */
+    promptVersionId: references("prompt_version_id", agentPrompts),
+    /** `YYYY-MM-DD`, a day in UTC. Each agent, prompt version and day has one row. */
     date: day("date").notNull(),
-    /** Distinct executions, running and cancelled ones included. */
+    /** Count. Distinct executions, running and cancelled ones included. */
     totalExecutions: count("total_executions"),
+    /** Count. Executions whose rows of that day and version are all successful. */
     successfulExecutions: count("successful_executions"),
+    /** Count. Executions with a row that is a `failure`. */
     failedExecutions: count("failed_executions"),
+    /** Count. Executions with a row that is a `timeout` and none that is a `failure`. */
     timeoutExecutions: count("timeout_executions"),
-    /** Milliseconds, per row of the log, as are the percentiles. */
+    /** Milliseconds. Per row of the log, as are the percentiles. NULL: no row has a latency. */
     avgLatencyMs: averageMilliseconds("avg_latency_ms"),
+    /**
+     * Milliseconds. The median: half of the log's rows took no longer. NULL: no row has a latency.
+     */
     p50LatencyMs: averageMilliseconds("p50_latency_ms"),
+    /** Milliseconds. 95 in 100 of the log's rows took no longer. NULL: no row has a latency. */
     p95LatencyMs: averageMilliseconds("p95_latency_ms"),
+    /** Milliseconds. 99 in 100 of the log's rows took no longer. NULL: no row has a latency. */
     p99LatencyMs: averageMilliseconds("p99_latency_ms"),
-    /** US dollars. */
+    /** US dollars. The sum over the log's rows, at most 1e12. */
     totalCostUsd: usd("total_cost_usd"),
-    /** US dollars. */
+    /** US dollars. `total_cost_usd` divided by `total_executions`. */
     costPerExecution: usd("cost_per_execution"),
+    /** Tokens. The sum over the log's rows; one that is too large is stored as 2147483647. */
     totalTokensInput: tokens("total_tokens_input"),
+    /** Tokens. The sum over the log's rows; one that is too large is stored as 2147483647. */
     totalTokensOutput: tokens("total_tokens_output"),
-    /** Percent, 0 to 100. */
+    /** Percent, 0 to 100. The mean over the log's rows that are scored. NULL: none is. */
     avgQualityScore: percent("avg_quality_score"),
-    /** Executions that a human reviewed. */
+    /** Count. Executions that a human reviewed. */
     humanInterventions: count("human_interventions"),
+    /** Count. Different error types among the failed rows, `unknown` among them. */
     uniqueErrorTypes: count("unique_error_types"),
+    /** The error type that most failed rows have, at most 255 characters. NULL: no row failed. */
     mostCommonError: text("most_common_error"),
-    errorDistribution: jsonObject("error_distribution", errorDistribution),
+    /** How many failed rows had each error type, such as `{ "rate_limited": 3 }`. */
+    errorDistribution: jsonObject("error_distribution", "errorDistribution"),
   },
   (t) => [
     // NULLS NOT DISTINCT: without it a day without a prompt version could be stored twice.
     unique("agent_performance_metrics_agent_id_prompt_version_id_date_key")
       .on(t.agentId, t.promptVersionId, t.date)
       .nullsNotDistinct(),
-    foreignKey({
-      name: "agent_performance_metrics_agent_id_fkey",
-      columns: [t.agentId],
-      foreignColumns: [agentRegistry.id],
-    }),
-    foreignKey({
-      name: "agent_performance_metrics_prompt_version_id_fkey",
-      columns: [t.promptVersionId],
-      foreignColumns: [agentPrompts.id],
-    }),
     // Serves "the last days of an agent".
     index("idx_metrics_agent_date").on(t.agentId, t.date.desc().nullsFirst()),
-    index("idx_agent_performance_metrics_prompt_version_id").on(t.promptVersionId),
     // Serves "the last days of the organization".
     index("idx_agent_performance_metrics_organization_id_date").on(
       t.organizationId,
@@ -268,6 +316,6 @@ export const agentPerformanceMetrics = tenantTable(
   ],
 );
 /** A row of `agent_performance_metrics`. */
-export type AgentPerformanceMetric = typeof agentPerformanceMetrics.$inferSelect;
+export type AgentPerformanceMetric = Row<typeof agentPerformanceMetrics>;
 /** A row to insert into `agent_performance_metrics`. */
-export type NewAgentPerformanceMetric = typeof agentPerformanceMetrics.$inferInsert;
+export type NewAgentPerformanceMetric = NewRow<typeof agentPerformanceMetrics>;

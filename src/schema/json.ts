@@ -1,9 +1,12 @@
-import * as z from "zod";
+/** What PostgreSQL can hold as JSON. */
 
 /** What a JSON column holds. */
 export type JsonValue = string | number | boolean | null | JsonValue[] | JsonObject;
 /** A key whose value is undefined is left out, as by JSON.stringify. */
 export type JsonObject = { [key: string]: JsonValue | undefined };
+
+/** The outer form that a CHECK guards. */
+export type JsonForm = "object" | "array" | "non-empty array";
 
 /** Text that PostgreSQL stores and gives back as it was: no NUL, no half of a surrogate pair. */
 export const isStorable = (text: string): boolean => !text.includes("\0") && text.isWellFormed();
@@ -11,7 +14,8 @@ export const isStorable = (text: string): boolean => !text.includes("\0") && tex
 /** PostgreSQL and JSON.parse recurse; nobody nests this deep on purpose. */
 const DEEPEST = 500;
 
-function isJson(value: unknown, depth = 0): value is JsonValue {
+/** Any JSON that PostgreSQL can hold. */
+export function isJson(value: unknown, depth = 0): value is JsonValue {
   switch (typeof value) {
     case "string":
       return isStorable(value);
@@ -34,7 +38,7 @@ const isJsonArray = (value: readonly unknown[], depth: number): boolean =>
   !value.includes(undefined) && value.every((element) => isJson(element, depth + 1));
 
 /** Drizzle takes no object without a prototype. */
-function isJsonObject(value: unknown, depth = 0): value is JsonObject {
+export function isJsonObject(value: unknown, depth = 0): value is JsonObject {
   return (
     typeof value === "object" &&
     value !== null &&
@@ -44,26 +48,3 @@ function isJsonObject(value: unknown, depth = 0): value is JsonObject {
     )
   );
 }
-
-/** Any JSON that PostgreSQL can hold. */
-export const anyJson = z.custom<JsonValue>(
-  (value) => isJson(value),
-  "expected JSON: no undefined, no NaN, no class instances, no NUL or broken Unicode in its texts",
-);
-
-/** Any JSON object. */
-export const anyJsonObject = z
-  .custom<JsonObject>(
-    (value) => isJsonObject(value),
-    "expected a JSON object: no NaN, no class instances, no NUL or broken Unicode in its texts",
-  )
-  .meta({ type: "object" });
-
-/** A text inside a JSON document. */
-export const jsonText = z
-  .string()
-  .refine(isStorable, "expected text without NUL or broken Unicode");
-
-/** A JSON object with these keys; further keys are the user's. */
-export const open = <Shape extends z.ZodRawShape>(shape: Shape) =>
-  z.object(shape).catchall(anyJson.optional());

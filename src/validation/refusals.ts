@@ -3,9 +3,8 @@ import { getTableColumns, getTableName } from "drizzle-orm";
 import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import * as z from "zod";
 import { type DatabaseError, databaseError } from "../client/errors.ts";
-import { columnRule, rowRule } from "../schema/table.ts";
 import { TABLES } from "../schema/all.ts";
-import { rowRuleInWords, ruleInWords } from "../schema/rules.ts";
+import { rowRuleInWords, ruleInWords, ruleOf } from "../schema/rules.ts";
 
 const tables = new Map(TABLES.map((table) => [getTableName(table), table]));
 
@@ -75,16 +74,16 @@ function keyOf(table: PgTable, name: string): string {
 }
 
 function brokenRule(table: PgTable, constraint: string): Explanation | undefined {
-  const between = rowRule(constraint);
-  if (between) {
-    const keys = between.columns.map((name) => keyOf(table, name));
-    return { path: keys.slice(0, 1), message: rowRuleInWords(between, keys) };
+  const broken = ruleOf(table, constraint);
+  if (!broken) return undefined;
+  if (broken.of === "row") {
+    const keys = broken.rule.columns.map((name) => keyOf(table, name));
+    return { path: keys.slice(0, 1), message: rowRuleInWords(broken.rule, keys) };
   }
-  const [key, column] =
-    fieldsOf(table).find(([, { name }]) => constraint === `${getTableName(table)}_${name}_check`) ??
-    [];
-  const rule = column && columnRule(column);
-  return key && rule ? { path: [key], message: `expected ${ruleInWords(rule)}` } : undefined;
+  return {
+    path: [keyOf(table, broken.column.name)],
+    message: `expected ${ruleInWords(broken.rule)}`,
+  };
 }
 
 function taken(table: PgTable, constraint: string): Explanation | undefined {

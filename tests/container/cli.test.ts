@@ -2,15 +2,16 @@ import { spawn } from "node:child_process";
 import { appendFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { getTableName } from "drizzle-orm";
 import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import * as z from "zod";
 import { freePort } from "../../src/cli/studio.ts";
 import { diff } from "../../src/operate/drift/diff.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";
+import { TABLES } from "../../src/schema/all.ts";
 import { catalog } from "../catalog.ts";
 import { askStudio, cli, environment, finished, printed, start } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
-import { SEED_TABLES } from "../seed.ts";
 import { administer, siblingUrl } from "../setup/server.ts";
 
 const names = MIGRATIONS.map(({ name }) => name);
@@ -243,7 +244,7 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     try {
       await printed(studio.stdout, /up and running/);
       expect(await askStudio(port, { type: "init" })).toMatchObject({ dialect: "postgresql" });
-      for (const table of Object.keys(SEED_TABLES)) {
+      for (const table of TABLES.map(getTableName)) {
         const sql = `select count(*)::int as count from "${table}"`;
         const data = { sql, params: [], method: "all", mode: "object" };
         const answer = await askStudio(port, { type: "proxy", data });

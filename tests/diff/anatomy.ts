@@ -1,17 +1,10 @@
 import { sql } from "drizzle-orm";
 import { type Transaction, rows } from "../../src/client/sql.ts";
+import { type Kind, type Part as Catalogued, KINDS, partsOf, queryIn } from "../catalog.ts";
 
 /** An object of a migrated database, as the catalog has it. */
 export interface Part {
-  readonly kind:
-    | "table"
-    | "column"
-    | "constraint"
-    | "index"
-    | "policy"
-    | "trigger"
-    | "statistics"
-    | "function";
+  readonly kind: Kind;
   /** As findings name it. */
   readonly object: string;
   /** Its name for SQL; a function's with its arguments. */
@@ -35,48 +28,75 @@ export interface Anatomy {
   readonly isFree: (part: Part) => boolean;
 }
 
-const PARTS = sql`
-with tables as (
-  select c.oid, c.relname, format('public.%I', c.relname) as path from pg_class c
-  where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
-)
-select json_build_object('kind', kind, 'object', object, 'name', name, 'table', path, 'definition', definition,
-  'more', coalesce(more, ''), 'notNull', not_null, 'key', concat_ws(':', class::oid, id, sub))::text as json
-from (
-  select 'table' as kind, 'table ' || relname as object, quote_ident(relname) as name, path, '' as definition, '' as more,
-    false as not_null, 'pg_class'::regclass as class, oid as id, 0 as sub from tables
-  union all
-  select 'column', format('column %s.%s', relname, attname), quote_ident(attname), path, format_type(atttypid, atttypmod),
-    pg_get_expr(adbin, adrelid), attnotnull, 'pg_class'::regclass, t.oid, attnum
-  from tables t join pg_attribute a on attrelid = t.oid and attnum > 0 left join pg_attrdef on adrelid = t.oid and adnum = attnum
-  union all
-  select 'constraint', format('%s %s on %s', case contype when 'p' then 'primary key' when 'u' then 'unique constraint'
-      when 'c' then 'check' when 'f' then 'foreign key' else 'exclusion constraint' end, conname, relname),
-    quote_ident(conname), path, pg_get_constraintdef(k.oid), contype::text, false, 'pg_constraint'::regclass, k.oid, 0
-  from tables t join pg_constraint k on conrelid = t.oid where contype <> 'n'
-  union all
-  select 'index', format('index %s on %s', c.relname, t.relname), quote_ident(c.relname), path, pg_get_indexdef(c.oid), '',
-    false, 'pg_class'::regclass, c.oid, 0
-  from tables t join pg_index i on indrelid = t.oid join pg_class c on c.oid = indexrelid
-  where not exists (select from pg_constraint where conindid = indexrelid and contype <> 'f')
-  union all
-  select 'policy', format('policy "%s" on %s', polname, relname), quote_ident(polname), path,
-    case polcmd when 'r' then 'SELECT' when 'a' then 'INSERT' when 'w' then 'UPDATE' when 'd' then 'DELETE' else 'ALL' end,
-    '', false, 'pg_policy'::regclass, p.oid, 0
-  from tables t join pg_policy p on polrelid = t.oid
-  union all
-  select 'trigger', format('trigger %s on %s', tgname, relname), quote_ident(tgname), path, pg_get_triggerdef(g.oid), '',
-    false, 'pg_trigger'::regclass, g.oid, 0
-  from tables t join pg_trigger g on tgrelid = t.oid where not tgisinternal
-  union all
-  select 'statistics', format('statistics %s on %s', stxname, relname), 'public.' || quote_ident(stxname), path,
-    pg_get_statisticsobjdef(s.oid), '', false, 'pg_statistic_ext'::regclass, s.oid, 0
-  from tables t join pg_statistic_ext s on stxrelid = t.oid
-  union all
-  select 'function', 'function ' || p.oid::regprocedure, p.oid::regprocedure::text, '', pg_get_functiondef(p.oid),
-    case when has_function_privilege('authenticated', p.oid, 'execute') then 'for tenants' end, false, 'pg_proc'::regclass, p.oid, 0
-  from pg_proc p where pronamespace = 'meta_agent'::regnamespace
-) as part order by object`;
+/** The part as findings name it. */
+function objectOf(part: Catalogued): string {
+  const { kind, table, name } = part;
+  switch (kind) {
+    case "table":
+      return `table ${table}`;
+    case "column":
+      return `column ${table}.${name}`;
+    case "constraint":
+      return `${CONSTRAINTS[part.letter]} ${name} on ${table}`;
+    case "policy":
+      return `policy "${name}" on ${table}`;
+    case "function":
+      return `function ${name}`;
+    case "index":
+    case "trigger":
+    case "statistics":
+      return `${kind} ${name} on ${table}`;
+  }
+}
+
+const CONSTRAINTS = {
+  p: "primary key",
+  u: "unique constraint",
+  c: "check",
+  f: "foreign key",
+  x: "exclusion constraint",
+} as const;
+
+function factsOf(part: Catalogued): Pick<Part, "definition" | "more" | "notNull"> {
+  const { definition } = part;
+  switch (part.kind) {
+    case "column":
+      return { definition: part.type, more: part.default ?? "", notNull: part.notNull };
+    case "constraint":
+      return { definition, more: part.letter, notNull: false };
+    case "policy":
+      return { definition: part.command, more: "", notNull: false };
+    case "function":
+      return { definition, more: part.isForTenants ? "for tenants" : "", notNull: false };
+    default:
+      return { definition, more: "", notNull: false };
+  }
+}
+
+function nameOf({ kind, name, quoted }: Catalogued): string {
+  if (kind === "function") return name;
+  return kind === "statistics" ? `public.${quoted}` : quoted;
+}
+
+/** The objects of this package's tables, and its functions. */
+async function partsIn(tx: Transaction): Promise<Part[]> {
+  const found = await partsOf(queryIn(tx), KINDS);
+  return found
+    .filter((part) =>
+      part.kind === "function"
+        ? part.schema === "meta_agent"
+        : part.schema === "public" && !(part.kind === "index" && part.isOwned),
+    )
+    .map((part) => ({
+      kind: part.kind,
+      object: objectOf(part),
+      name: nameOf(part),
+      table: part.table === "" ? "" : `public.${part.table}`,
+      key: part.key,
+      ...factsOf(part),
+    }))
+    .toSorted((a, b) => (a.object < b.object ? -1 : 1));
+}
 
 /** A default that falls leaves its column changed. */
 const DEFAULTS = sql`
@@ -94,10 +114,7 @@ from pg_depend where deptype = 'i' and refclassid = 'pg_constraint'::regclass`;
 
 /** Reads the parts of a migrated database, and what stands on what. */
 export async function dissect(tx: Transaction): Promise<Anatomy> {
-  const parts = rows<{ json: string }>(await tx.execute(PARTS)).map(({ json }) => {
-    const part: Part = JSON.parse(json);
-    return part;
-  });
+  const parts = await partsIn(tx);
   const defaults = rows<{ key: string; object: string }>(await tx.execute(DEFAULTS));
   const edges = rows<{ from: string; to: string }>(await tx.execute(EDGES));
 

@@ -1,7 +1,7 @@
-import { type SQL, sql } from "drizzle-orm";
-import { type Transaction, rows } from "../../src/client/sql.ts";
+import { sql } from "drizzle-orm";
+import type { Transaction } from "../../src/client/sql.ts";
 import { diff } from "../../src/operate/drift/diff.ts";
-import { catalog } from "../catalog.ts";
+import { catalog, queryIn } from "../catalog.ts";
 import type { TestDatabase } from "../engine.ts";
 import { type Anatomy, dissect } from "./anatomy.ts";
 
@@ -106,7 +106,7 @@ export async function run(tx: Transaction, statements: readonly string[]): Promi
  * last, and for the views that a damage adds: they are the user's, and stay.
  */
 export async function lines(tx: Transaction): Promise<string[]> {
-  const found = await catalog(async (text) => rows<never>(await tx.execute(raw(text))));
+  const found = await catalog(queryIn(tx));
   return found.flatMap((line) =>
     /^grant .* on (all|fair|copy_of)_/.test(line)
       ? []
@@ -120,5 +120,3 @@ export async function lines(tx: Transaction): Promise<string[]> {
         ],
   );
 }
-
-const raw = (text: string): SQL => sql.raw(text);

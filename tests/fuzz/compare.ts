@@ -4,7 +4,7 @@ import * as fc from "fast-check";
 import * as z from "zod";
 import type { Transaction } from "../../src/client/sql.ts";
 import { databaseError, explain } from "../../src/client/errors.ts";
-import { columnRule } from "../../src/schema/table.ts";
+import { columnRule } from "../../src/schema/rules.ts";
 import {
   type Ids,
   type Row,

@@ -2,7 +2,8 @@ import { isDeepStrictEqual } from "node:util";
 import type { AnyPgColumn } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
 import type * as z from "zod";
-import { columnRule } from "../../src/schema/table.ts";
+import { columnRule } from "../../src/schema/rules.ts";
+import { shapeOf } from "../../src/schema/shapes.ts";
 import { valuesOf } from "./shapes.ts";
 
 /** What the fuzz knows of a kind of column. */
@@ -36,7 +37,7 @@ export function kindOf(column: AnyPgColumn, ids: readonly string[] = []): Kind {
     case "day":
       return days;
     case "json":
-      return documents(rule.shape);
+      return documents(shapeOf(rule.shape, rule.form));
     case undefined:
       return plain(column, ids);
   }

@@ -3,7 +3,7 @@ import { type AnyPgColumn, PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import * as fc from "fast-check";
 import type { Database } from "../../src/client/sql.ts";
 import * as schema from "../../src/schema/index.ts";
-import { type RowRule, rowRule } from "../../src/schema/table.ts";
+import { type RowRule, rowRule } from "../../src/schema/rules.ts";
 import { ANYTHING, type Kind, kindOf } from "./kinds.ts";
 
 export type Row = Record<string, unknown>;

@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import * as z from "zod";
-import { anyJson, anyJsonObject } from "../../src/schema/json.ts";
+import { anyJson, anyJsonObject } from "../../src/schema/shapes.ts";
 
 type Values = fc.Arbitrary<unknown>;
 

@@ -47,7 +47,7 @@ const taken = (what: string, constraint: string) => (outcome: Outcome) =>
     ? undefined
     : `${what}: expected 23505 for ${constraint} without a detail, got ${told(outcome)} and ${String(outcome.detail)}`;
 
-/** The seed makes these unique across organizations. */
+/** Unique across organizations: kept for compatibility with the first schema. */
 const GLOBAL_NAMES = ["agent_registry.agent_name", "prompt_library.name"];
 
 export const takenNames = guarantee(

@@ -132,7 +132,7 @@ export const referenceIndex = lint(
      select from pg_index i where i.indrelid = k.oid and i.indkey[0] = k.attnum and i.indisvalid and i.indpred is null)`,
 );
 
-// idx_health_realtime_agent: the seed asks for it.
+// idx_health_realtime_agent: kept for compatibility with the first schema.
 export const duplicateIndex = lint(
   "no index repeats another, but the one that the seed asks for",
   `select format('%s: %s repeats another', t.name, string_agg(i.indexrelid::regclass::text, ' and ' order by i.indexrelid::regclass::text)) as violation

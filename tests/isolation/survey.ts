@@ -1,5 +1,5 @@
-import { sql } from "drizzle-orm";
-import { type Transaction, rows } from "../../src/client/sql.ts";
+import type { Transaction } from "../../src/client/sql.ts";
+import { factsOf, queryIn } from "../catalog.ts";
 
 /** A table of this package as the catalog describes it. */
 export interface Table {
@@ -19,38 +19,31 @@ export interface ForeignKey {
   readonly parent: string;
 }
 
-const SURVEY = sql`
-with uniques as (
-  select i.indrelid, i.indisunique and i.indpred is null as whole, (
-    select jsonb_agg(a.attname order by a.attnum) from pg_attribute a
-    where a.attrelid = i.indrelid and a.attnum = any (i.indkey)) as columns
-  from pg_index i where (i.indisunique or i.indisexclusion) and not i.indisprimary
-)
-select jsonb_build_object(
-  'name', c.relname,
-  'path', format('%I.%I', n.nspname, c.relname),
-  'hasOrganization', exists (
-    select from pg_attribute a where a.attrelid = c.oid and a.attname = 'organization_id'),
-  'foreignKeys', (
-    select coalesce(jsonb_agg(jsonb_build_object(
-      'column', a.attname,
-      'parent', (select relname from pg_class where oid = k.confrelid)) order by a.attnum, k.oid), '[]')
-    from pg_constraint k join pg_attribute a on a.attrelid = c.oid and a.attnum = any (k.conkey)
-    where k.conrelid = c.oid and k.contype = 'f'),
-  'uniques', (
-    select coalesce(jsonb_agg(columns order by columns), '[]') from uniques where indrelid = c.oid and whole),
-  'partialUniques', (
-    select coalesce(jsonb_agg(columns order by columns), '[]') from uniques where indrelid = c.oid and not whole)
-)::text as json
-from pg_class c join pg_namespace n on n.oid = c.relnamespace
-where n.nspname = 'public' and c.relkind in ('r', 'p')
-  and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'e')
-order by c.relname`;
-
 /** Every table of the schema public, from the catalog. */
 export async function survey(tx: Transaction): Promise<Table[]> {
-  return rows<{ json: string }>(await tx.execute(SURVEY)).map(({ json }) => {
-    const table: Table = JSON.parse(json);
-    return table;
+  const found = await factsOf(queryIn(tx), ["table", "constraint", "index"]);
+  const parts = found.filter(({ schema }) => schema === "public");
+  return parts.flatMap((part) => {
+    if (part.kind !== "table") return [];
+    const own = parts.filter(({ table }) => table === part.table);
+    const { columns } = part;
+    const uniques = own.flatMap((one) =>
+      one.kind === "index" && (one.isUnique || one.isExclusion) && !one.isPrimary ? [one] : [],
+    );
+    const isWhole = (index: (typeof uniques)[number]) => index.isUnique && !index.isPartial;
+    return {
+      name: part.table,
+      path: part.path,
+      hasOrganization: columns.includes("organization_id"),
+      foreignKeys: own
+        .flatMap((key) =>
+          key.kind === "constraint" && key.parent !== null
+            ? key.columns.map((column) => ({ column, parent: key.parent ?? "" }))
+            : [],
+        )
+        .toSorted((a, b) => columns.indexOf(a.column) - columns.indexOf(b.column)),
+      uniques: uniques.filter(isWhole).map((index) => index.columns),
+      partialUniques: uniques.filter((index) => !isWhole(index)).map((index) => index.columns),
+    };
   });
 }

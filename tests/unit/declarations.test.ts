@@ -1,9 +1,6 @@
-import { execFile } from "node:child_process";
-import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { readFile, readdir } from "node:fs/promises";
 import { join, posix, resolve } from "node:path";
-import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, inject, test } from "vitest";
 import packageJson from "../../package.json" with { type: "json" };
 
 interface Declaration {
@@ -18,13 +15,7 @@ const RE_EXPORT = /^export (?:type )?(\*|\{[^}]*\}) from "(.+)\.ts";/gm;
 
 // What an editor shows is what the compiler emits.
 describe("the declarations", () => {
-  let directory: string;
-  beforeAll(async () => {
-    directory = await mkdtemp(join(tmpdir(), "meta-agent-db-declarations-"));
-    const flags = ["-p", "tsconfig.build.json", "--emitDeclarationOnly", "--outDir", directory];
-    await promisify(execFile)(process.execPath, ["node_modules/typescript/bin/tsc", ...flags]);
-  });
-  afterAll(() => rm(directory, { recursive: true }));
+  const directory = inject("declarations");
   const read = (file: string) => readFile(join(directory, file), "utf8");
 
   const entries = Object.values(packageJson.exports).flatMap((target) =>

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { readFileSync, readdirSync } from "node:fs";
 import { getTableColumns, getTableName, is } from "drizzle-orm";
 import { PgTable, type PgUpdateSetSource } from "drizzle-orm/pg-core";
 import { describe, expect, expectTypeOf, test } from "vitest";
@@ -8,46 +9,38 @@ import { newSla } from "../../src/testing.ts";
 import * as zod from "../../src/zod.ts";
 import { oneOfEach } from "../rows.ts";
 
-/** What the validators of a table are called after: `selectAgentSchema`. */
-const NAMES = {
-  agentRegistry: "Agent",
-  agentPrompts: "AgentPrompt",
-  agentExecutionLogs: "AgentExecutionLog",
-  agentPerformanceMetrics: "AgentPerformanceMetric",
-  agentHealthRealtime: "AgentHealth",
-  circuitBreakerState: "CircuitBreaker",
-  evaluationReports: "EvaluationReport",
-  improvementProposals: "ImprovementProposal",
-  abTests: "AbTest",
-  shadowTests: "ShadowTest",
-  canaryDeployments: "CanaryDeployment",
-  alertHistory: "Alert",
-  learningLog: "Learning",
-  promptLibrary: "PromptComponent",
-  promptLibraryUsage: "PromptLibraryUse",
-  agentSlas: "AgentSla",
-  slaCompliance: "SlaCompliance",
-  costBudgets: "CostBudget",
-  modelRoutingRules: "ModelRoutingRule",
-  agentDependencies: "AgentDependency",
-  executionEmbeddings: "ExecutionEmbedding",
-} as const;
-
 type Tables = typeof schema;
 type Table = keyof Tables;
 type Kind = "select" | "insert" | "update";
-type Schema<T extends Table, K extends Kind> = (typeof zod)[`${K}${(typeof NAMES)[T]}Schema`];
+/** What the validators of a table are called after: `selectAgentSchema`. */
+type NameOf<T extends Table> = {
+  [K in keyof typeof zod]: K extends `select${infer Name}Schema`
+    ? z.output<(typeof zod)[K]> extends Tables[T]["$inferSelect"]
+      ? Tables[T]["$inferSelect"] extends z.output<(typeof zod)[K]>
+        ? Name
+        : never
+      : never
+    : never;
+}[keyof typeof zod];
+type Schema<T extends Table, K extends Kind> = (typeof zod)[`${K}${NameOf<T>}Schema` &
+  keyof typeof zod];
 type Inputs<K extends Kind> = { [T in Table]: z.input<Schema<T, K>> };
 type Outputs<K extends Kind> = { [T in Table]: z.output<Schema<T, K>> };
 
 const validators = new Map<string, unknown>(Object.entries(zod));
-const names = new Map<string, string>(Object.entries(NAMES));
+/** As its row type is: `export type Agent = Row<typeof agentRegistry>`. */
+const names = new Map(
+  readdirSync("src/schema")
+    .map((file) => readFileSync(`src/schema/${file}`, "utf8"))
+    .flatMap((text) => [...text.matchAll(/^export type (\w+) = Row<typeof (\w+)>;/gm)])
+    .map(([, name = "", table = ""]) => [table, name] as const),
+);
 
 function validatorOf(kind: Kind, table: string): z.ZodObject {
   const name = `${kind}${names.get(table)}Schema`;
   const validator = validators.get(name);
   if (validator instanceof z.ZodObject) return validator;
-  throw new Error(`${name} is no validator`);
+  throw new Error(`${name} is no validator: add it to src/zod.ts`);
 }
 
 const cases = Object.entries(schema)

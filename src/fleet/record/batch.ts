@@ -3,8 +3,10 @@ import { getTableColumns } from "drizzle-orm";
 import type { AnyPgColumn } from "drizzle-orm/pg-core";
 import * as z from "zod";
 import { type Cell, CopyRows } from "./binary-copy.ts";
-import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/index.ts";
-import { insertAgentExecutionLogSchema, insertExecutionEmbeddingSchema } from "../../zod.ts";
+import { executionEmbeddings } from "../../schema/embeddings.ts";
+import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/governance.ts";
+import { lazy } from "../../validation/lazy.ts";
+import { validators } from "../../validation/validators.ts";
 
 /** A row of `agent_execution_logs` to record, with its vectors of 1536 numbers each, if it has any. */
 export interface NewExecution extends NewAgentExecutionLog {
@@ -13,15 +15,18 @@ export interface NewExecution extends NewAgentExecutionLog {
     | undefined;
 }
 
-const { shape } = insertExecutionEmbeddingSchema;
-const embeddings = z
-  .strictObject({
-    input: shape.inputEmbedding,
-    output: shape.outputEmbedding,
-    error: shape.errorEmbedding,
-  })
-  .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
-const newExecution = insertAgentExecutionLogSchema.extend({ embeddings: embeddings.optional() });
+/** Built when the first entry comes: whoever imports the package may never record. */
+const newExecution = lazy(() => {
+  const { shape } = validators(executionEmbeddings).insert;
+  const embeddings = z
+    .strictObject({
+      input: shape.inputEmbedding,
+      output: shape.outputEmbedding,
+      error: shape.errorEmbedding,
+    })
+    .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
+  return validators(agentExecutionLogs).insert.extend({ embeddings: embeddings.optional() });
+});
 
 /** Up to so many entries one statement is as fast as COPY, and makes no table. */
 export const INLINE_ENTRIES = 500;
@@ -122,7 +127,10 @@ export class Batch {
     this.#lastId = id;
   }
 
-  #embed(cells: Cell[], { input, output, error }: z.output<typeof embeddings>): void {
+  #embed(
+    cells: Cell[],
+    { input, output, error }: NonNullable<z.output<typeof newExecution>["embeddings"]>,
+  ): void {
     const json = JSON.stringify({
       input_embedding: input,
       output_embedding: output,

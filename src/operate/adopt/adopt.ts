@@ -1,6 +1,6 @@
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
-import { type Database, type Transaction, rows } from "../../client/sql.ts";
+import { type Database, type Transaction, one, rows } from "../../client/sql.ts";
 import { applyRepairs, diff } from "../drift/diff.ts";
 import { explain } from "../../client/errors.ts";
 import type { Finding } from "../drift/findings.ts";
@@ -8,7 +8,7 @@ import { CREATE_JOURNAL, JOURNAL_NAME, readJournal, recordStatement } from "../m
 import { lockMigrators } from "../migrate/lock.ts";
 import { MigrationError } from "../migrate/migrate.ts";
 import { MIGRATIONS } from "../../migrations.ts";
-import { type LiveTypes, type Offence, findOffences, liveTypes } from "./violations.ts";
+import { type LiveTypes, type Violation, findViolations, liveTypes } from "./violations.ts";
 import { TABLES, TABLE_NAMES, columnsOf } from "../../schema/all.ts";
 import { withServersNames } from "../../client/settings.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
@@ -17,7 +17,7 @@ import { confinedTransaction } from "../../client/transaction.ts";
 export interface AdoptOptions {
   /** Only look, in a read-only transaction. Default false. */
   readonly dryRun?: boolean | undefined;
-  /** Put a column's default where it holds NULL and must not. Default false: such a row is an offence. */
+  /** Put a column's default where it holds NULL and must not. Default false: such a row is a violation. */
   readonly fillDefaults?: boolean | undefined;
   /** Seconds to wait for the migrators' lock and for each lock on a table; 0 to fail at once. Default: without limit. */
   readonly lockTimeout?: number | undefined;
@@ -35,7 +35,7 @@ export interface AdoptResult {
    */
   readonly findings: readonly Finding[];
   /** Rows that the rules refuse; adoption waits until there are none. */
-  readonly offences: readonly Offence[];
+  readonly offences: readonly Violation[];
   /** NULLs that the defaults replaced, or would. Empty without `fillDefaults`. */
   readonly filled: readonly {
     readonly table: string;
@@ -77,12 +77,12 @@ export async function adopt(
 async function look(tx: Transaction, fillDefaults: boolean): Promise<Omit<AdoptResult, "adopted">> {
   const live = await survey(tx);
   const findings = await diff(tx);
-  const offences = await findOffences(tx, live);
-  const isFilled = ({ hasDefault }: Offence) => fillDefaults && hasDefault;
+  const violations = await findViolations(tx, live);
+  const isFilled = ({ hasDefault }: Violation) => fillDefaults && hasDefault;
   return {
     findings,
-    offences: offences.filter((offence) => !isFilled(offence)),
-    filled: offences
+    offences: violations.filter((violation) => !isFilled(violation)),
+    filled: violations
       .filter(isFilled)
       .map(({ table, rule, count }) => ({ table, column: rule, count })),
     platformRows: await platformRows(tx, live),
@@ -91,12 +91,13 @@ async function look(tx: Transaction, fillDefaults: boolean): Promise<Omit<AdoptR
 
 /** The first migration demands it too. */
 async function demandPublicFirst(tx: Transaction): Promise<void> {
-  const [place] = rows<{ schema: string | null }>(
-    await tx.execute(sql`select pg_catalog.current_schema()::text as schema`),
+  const { schema } = await one<{ schema: string | null }>(
+    tx,
+    sql`select pg_catalog.current_schema()::text as schema`,
   );
-  if (place?.schema !== "public") {
+  if (schema !== "public") {
     throw new Error(
-      `public must come first on the search_path, not ${place?.schema ?? "nothing"}: ALTER ROLE … SET search_path = public; then try again.`,
+      `public must come first on the search_path, not ${schema ?? "nothing"}: ALTER ROLE … SET search_path = public; then try again.`,
     );
   }
 }

@@ -1,14 +1,13 @@
 /** Rows that the rules of this schema would refuse, found before the rules are put upon them. */
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import { type AnyPgColumn, PgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
-import { type Transaction, rows } from "../../client/sql.ts";
+import { type Queryable, rows } from "../../client/sql.ts";
 import { agentPrompts } from "../../schema/index.ts";
-import { type ColumnRule, columnRule, rowRule } from "../../schema/table.ts";
 import { TABLES, TABLE_NAMES, columnsOf } from "../../schema/all.ts";
-import { rowRuleInWords, ruleInWords } from "../../schema/rules.ts";
+import { type ColumnRule, rowRuleInWords, ruleInWords, ruleOf } from "../../schema/rules.ts";
 
 /** Rows that one rule refuses. */
-export interface Offence {
+export interface Violation {
   readonly table: string;
   /** The constraint's name, or of a column that must not be NULL its name. */
   readonly rule: string;
@@ -28,8 +27,8 @@ const path = ({ table, name }: AnyPgColumn) => `${getTableName(table)}.${name}`;
 export type LiveTypes = ReadonlyMap<string, string>;
 
 /** The columns that the tables of ours really have. */
-export async function liveTypes(tx: Pick<Transaction, "execute">): Promise<LiveTypes> {
-  const found = await tx.execute(sql`
+export async function liveTypes(db: Queryable): Promise<LiveTypes> {
+  const found = await db.execute(sql`
     select c.relname || '.' || a.attname as path,
       case t.typtype when 'e' then 'enum ' else '' end || case
         when a.atttypid in (select objid from pg_depend join pg_extension as x on x.oid = refobjid
@@ -52,15 +51,15 @@ export const hasAll = (live: LiveTypes, columns: readonly AnyPgColumn[]): boolea
  * What the rules of this schema refuse among the rows of a database, whether or not the database has the
  * rules. Rules about columns that are not there are silent, but for a required column without default.
  */
-export async function findOffences(tx: Transaction, live: LiveTypes): Promise<Offence[]> {
-  const offences: Offence[] = [];
+export async function findViolations(tx: Queryable, live: LiveTypes): Promise<Violation[]> {
+  const violations: Violation[] = [];
   for (const table of TABLES.filter((candidate) => live.has(`${getTableName(candidate)}.id`))) {
     const rules = rulesOf(table, live).filter(({ reads }) => hasAll(live, reads));
     const counts = rules.map(
-      ({ offenders }, index) => sql`
+      ({ broken }, index) => sql`
         select ${index}::int as rule, count(*)::int as count,
           array_agg(id::text order by id) filter (where place <= 3) as ids
-        from (select id, row_number() over (order by id) as place from (${offenders}) as offender) as placed
+        from (select id, row_number() over (order by id) as place from (${broken}) as violation) as placed
         having count(*) > 0`,
     );
     const found = await tx.execute(sql`${sql.join(counts, sql` union all `)} order by rule`);
@@ -69,10 +68,10 @@ export async function findOffences(tx: Transaction, live: LiveTypes): Promise<Of
       const rule = rules[index];
       if (!rule) continue;
       const { name, demands, hasDefault = false } = rule;
-      offences.push({ table: getTableName(table), rule: name, demands, count, ids, hasDefault });
+      violations.push({ table: getTableName(table), rule: name, demands, count, ids, hasDefault });
     }
   }
-  return offences;
+  return violations;
 }
 
 // ── The rules of a table, each with the query for the ids of the rows that break it ──
@@ -82,7 +81,7 @@ interface Rule {
   readonly demands: string;
   /** Without these columns it cannot be asked. */
   readonly reads: readonly AnyPgColumn[];
-  readonly offenders: SQL;
+  readonly broken: SQL;
   /** NULL alone breaks it, and the column has a default. */
   readonly hasDefault?: boolean;
 }
@@ -123,7 +122,7 @@ function required(table: PgTable, live: LiveTypes): Rule[] {
             name,
             demands: `${name}: not NULL`,
             reads: [column],
-            offenders: sql`select id from public.${table} where ${column} is null`,
+            broken: sql`select id from public.${table} where ${column} is null`,
             hasDefault,
           },
         ];
@@ -131,7 +130,7 @@ function required(table: PgTable, live: LiveTypes): Rule[] {
       const demands = `${name}: a value, but the column is missing and has no default`;
       return hasDefault
         ? []
-        : [{ name, demands, reads: [], offenders: sql`select id from public.${table}` }];
+        : [{ name, demands, reads: [], broken: sql`select id from public.${table}` }];
     });
 }
 
@@ -140,7 +139,7 @@ function checks(table: PgTable, live: LiveTypes): Rule[] {
     name,
     demands: checkInWords(table, name),
     reads: columnsIn(value),
-    offenders: sql`select id from ${rowsOf(table, live)} where not (${value})`,
+    broken: sql`select id from ${rowsOf(table, live)} where not (${value})`,
   }));
 }
 
@@ -151,13 +150,11 @@ function columnsIn(value: SQL): AnyPgColumn[] {
 }
 
 function checkInWords(table: PgTable, constraint: string): string {
-  const between = rowRule(constraint);
-  if (between) return rowRuleInWords(between, [...between.columns]);
-  const column = columnsOf(table).find(
-    ({ name }) => constraint === `${getTableName(table)}_${name}_check`,
-  );
-  const rule = column && columnRule(column);
-  return rule ? `${column.name}: ${valueInWords(rule)}` : constraint;
+  const checked = ruleOf(table, constraint);
+  if (!checked) return constraint;
+  return checked.of === "row"
+    ? rowRuleInWords(checked.rule, [...checked.rule.columns])
+    : `${checked.column.name}: ${valueInWords(checked.rule)}`;
 }
 
 /** The database takes more instants and days than a validator. */
@@ -177,7 +174,7 @@ function uniques(table: PgTable, live: LiveTypes): Rule[] {
       name,
       demands: `${columns.map((column) => column.name).join(", ")}: taken once`,
       reads: columns,
-      offenders: repeated(
+      broken: repeated(
         rowsOf(table, live),
         columns,
         nullsNotDistinct
@@ -205,7 +202,7 @@ function exclusions(table: PgTable, live: LiveTypes): Rule[] {
     name,
     demands: `${flag.name}: at most one prompt of an agent`,
     reads: [agentId, flag],
-    offenders: repeated(rowsOf(table, live), [agentId], sql`${agentId} is not null and ${flag}`),
+    broken: repeated(rowsOf(table, live), [agentId], sql`${agentId} is not null and ${flag}`),
   });
   return [
     atMostOne("agent_prompts_one_active", isActive),
@@ -217,28 +214,30 @@ function exclusions(table: PgTable, live: LiveTypes): Rule[] {
 function references(table: PgTable, live: LiveTypes): Rule[] {
   const from = rowsOf(table, live);
   const id = sql`${table}.id`;
-  const orphans = foreignKeysOf(table).map(({ name, child, parent }): Rule => ({
+  const dangling = foreignKeysOf(table).map(({ name, child, parent }): Rule => ({
     name,
     demands: `${child.name}: a row of ${getTableName(parent.table)}`,
     reads: [child],
-    offenders: sql`select ${id} from ${from} where ${child} is not null ${
+    broken: sql`select ${id} from ${from} where ${child} is not null ${
       live.has(path(parent))
         ? sql`and not exists (select from public.${parent.table} as parent where parent.id = ${child})`
         : undefined
     }`,
   }));
-  const strangers = tiesOf(table).map(({ name, column, reads, joins, organization }): Rule => ({
-    name,
-    demands: `${column}: a row of the same organization`,
-    reads,
-    offenders: sql`select ${id} from ${from} ${sql.raw(joins)}
+  const crossTenant = tenantReferencesOf(table).map(
+    ({ name, column, reads, joins, organization }): Rule => ({
+      name,
+      demands: `${column}: a row of the same organization`,
+      reads,
+      broken: sql`select ${id} from ${from} ${sql.raw(joins)}
         where parent.organization_id <> ${sql.raw(organization)}`,
-  }));
-  return [...orphans, ...strangers];
+    }),
+  );
+  return [...dangling, ...crossTenant];
 }
 
 /** A reference whose row and `parent` must be of one organization. */
-export interface Tie {
+export interface TenantReference {
   readonly name: string;
   readonly table: string;
   readonly column: string;
@@ -249,7 +248,7 @@ export interface Tie {
   readonly organization: string;
 }
 
-export function tiesOf(table: PgTable): Tie[] {
+export function tenantReferencesOf(table: PgTable): TenantReference[] {
   const keys = foreignKeysOf(table);
   // A table without organization belongs to that of the row its first key names.
   const [owner] = organizationOf(table) ? [] : keys;

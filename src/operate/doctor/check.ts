@@ -16,10 +16,10 @@ export interface Diagnosis {
 }
 
 /** A finding, but for who says it. */
-export type Judgement = Omit<Diagnosis, "check">;
+export type CheckResult = Omit<Diagnosis, "check">;
 
 /** Who asks, and what of. */
-export interface Patient {
+export interface Subject {
   /** As `server_version_num`: 170011. */
   readonly server: number;
   /** The embedded PostgreSQL has one session, no autovacuum and no statistics of activity. */
@@ -43,20 +43,20 @@ export interface Check {
   readonly owner?: true;
   /** Whether the embedded PostgreSQL is left out. */
   readonly server?: true;
-  readonly run: (db: Database, patient: Patient) => Promise<Judgement[]>;
+  readonly run: (db: Database, subject: Subject) => Promise<CheckResult[]>;
 }
 
-export const error = (message: string, next: string): Judgement => ({
+export const error = (message: string, next: string): CheckResult => ({
   level: "error",
   message,
   next,
 });
-export const warning = (message: string, next: string): Judgement => ({
+export const warning = (message: string, next: string): CheckResult => ({
   level: "warning",
   message,
   next,
 });
-export const info = (message: string, next: string): Judgement => ({
+export const info = (message: string, next: string): CheckResult => ({
   level: "info",
   message,
   next,
@@ -70,12 +70,12 @@ export const ours = sql`(
 /** A check of one query; each row is judged by itself. */
 export function checkOf<Row extends Record<string, unknown>>(
   name: string,
-  facts: (patient: Patient) => SQL,
-  judge: (row: Row, patient: Patient) => Judgement[],
+  facts: (subject: Subject) => SQL,
+  judge: (row: Row, subject: Subject) => CheckResult[],
   traits: Pick<Check, "deep" | "owner" | "server"> = {},
 ): Check {
-  const run: Check["run"] = async (db, patient) =>
-    rows<Row>(await db.execute(facts(patient))).flatMap((row) => judge(row, patient));
+  const run: Check["run"] = async (db, subject) =>
+    rows<Row>(await db.execute(facts(subject))).flatMap((row) => judge(row, subject));
   return { name, run, ...traits };
 }
 

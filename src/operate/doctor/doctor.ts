@@ -1,11 +1,11 @@
 /** Says what is healthy about a database and what is not. The checks are in `doctor/`. */
 import { sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "../../client/sql.ts";
+import { type Database, type Queryable, type Transaction, one } from "../../client/sql.ts";
 import {
   type Check,
   type Diagnosis,
-  type Judgement,
-  type Patient,
+  type CheckResult,
+  type Subject,
   error,
   info,
   ours,
@@ -56,11 +56,14 @@ export async function doctor(
 ): Promise<Diagnosis[]> {
   const examine = async (tx: Transaction): Promise<Diagnosis[]> => {
     await tx.execute(sql`select pg_catalog.set_config('lock_timeout', '1s', true)`);
-    const patient = { ...(await admit(tx)), longTransaction };
-    const found: Diagnosis[] = serverFindings(patient).map((one) => ({ ...one, check: "server" }));
-    for (const check of CHECKS.filter((one) => isDue(one, patient, deep))) {
-      const judgements = await attempt(tx, check, patient);
-      found.push(...judgements.map((judgement) => ({ ...judgement, check: check.name })));
+    const subject = { ...(await inspect(tx)), longTransaction };
+    const found: Diagnosis[] = serverFindings(subject).map((result) => ({
+      ...result,
+      check: "server",
+    }));
+    for (const check of CHECKS.filter((each) => isDue(each, subject, deep))) {
+      const results = await runCheck(tx, check, subject);
+      found.push(...results.map((result) => ({ ...result, check: check.name })));
     }
     return found;
   };
@@ -70,13 +73,13 @@ export async function doctor(
 }
 
 /** Where a table is missing, what depends on it would only be an error of a query. */
-function isDue(check: Check, { tables, embedded }: Patient, deep: boolean): boolean {
+function isDue(check: Check, { tables, embedded }: Subject, deep: boolean): boolean {
   if (check === differences) return tables > 0;
   return tables === TABLES.length && (deep || !check.deep) && !(embedded && check.server);
 }
 
-async function attempt(tx: Transaction, check: Check, patient: Patient): Promise<Judgement[]> {
-  if (check.owner && !patient.isOwner) {
+async function runCheck(tx: Transaction, check: Check, subject: Subject): Promise<CheckResult[]> {
+  if (check.owner && !subject.isOwner) {
     return [
       info(
         "not checked: needs the owner of the tables",
@@ -85,7 +88,7 @@ async function attempt(tx: Transaction, check: Check, patient: Patient): Promise
     ];
   }
   try {
-    return await tx.transaction((savepoint) => check.run(savepoint, patient));
+    return await tx.transaction((savepoint) => check.run(savepoint, subject));
   } catch (cause) {
     if (databaseError(cause)?.code !== "55P03") throw cause;
     return [
@@ -97,20 +100,19 @@ async function attempt(tx: Transaction, check: Check, patient: Patient): Promise
   }
 }
 
-async function admit(db: Database): Promise<Omit<Patient, "longTransaction">> {
-  const [patient] = rows<Omit<Patient, "longTransaction"> & Record<string, unknown>>(
-    await db.execute(sql`
+/** What this login is, and what of ours it finds. */
+const inspect = (db: Queryable): Promise<Omit<Subject, "longTransaction">> =>
+  one(
+    db,
+    sql`
       select current_setting('server_version_num')::int as server, version() like '%emscripten%' as embedded,
         (select extversion from pg_extension where extname = 'vector') as vector,
         count(*)::int as tables, coalesce(bool_and(pg_has_role(relowner, 'USAGE')), false) as "isOwner",
         current_user::text as login
-      from ${ours} as ours`),
+      from ${ours} as ours`,
   );
-  if (!patient) throw new TypeError("an aggregate has one row");
-  return patient;
-}
 
-function serverFindings({ server, vector, tables }: Patient): Judgement[] {
+function serverFindings({ server, vector, tables }: Subject): CheckResult[] {
   const [major = 0, minor = 0] = (vector ?? "").split(".").map(Number);
   return [
     server < 150_000 &&
@@ -124,5 +126,5 @@ function serverFindings({ server, vector, tables }: Patient): Judgement[] {
       minor < 8 &&
       error(`pgvector is ${vector}, it must be 0.8 or newer`, "ALTER EXTENSION vector UPDATE;"),
     tables === 0 && error("the database is not migrated", "meta-agent-db migrate"),
-  ].filter((judgement) => judgement !== false);
+  ].filter((result) => result !== false);
 }

@@ -1,10 +1,10 @@
 /** Checks of who may log in, and as whom they act. */
 import { sql } from "drizzle-orm";
+import { textArray } from "../../client/sql.ts";
 import { LOGINS, OUR_ROLES } from "../logins.ts";
 import { checkOf, error, info, ours, warning } from "./check.ts";
 
 const KNOWN_LOGINS = Object.values(LOGINS).map(({ name }) => name);
-const textArray = (values: readonly string[]) => sql`${sql.param([...values])}::text[]`;
 
 /** Every role and those it is made a member of, directly or not. Server versions before 16 have no options. */
 const reach = sql`reach (member, role) as (
@@ -105,7 +105,7 @@ export const logins = checkOf<LoginRow>(
           `the login ${login} may act neither as authenticated nor as service_role`,
           `ALTER ROLE ${login} NOINHERIT; GRANT authenticated, anon TO ${login};`,
         ),
-    ].filter((judgement) => judgement !== false);
+    ].filter((result) => result !== false);
   },
 );
 

@@ -1,7 +1,7 @@
 /** Checks of the rows themselves; the deep ones read whole tables. */
 import { type SQL, getTableName, sql } from "drizzle-orm";
 import { rows } from "../../client/sql.ts";
-import { hasAll, liveTypes, tiesOf } from "../adopt/violations.ts";
+import { hasAll, liveTypes, tenantReferencesOf } from "../adopt/violations.ts";
 import { TABLES } from "../../schema/all.ts";
 import { type Check, checkOf, count, error, info, ours, warning } from "./check.ts";
 
@@ -44,8 +44,10 @@ export const crossed: Check = {
   owner: true,
   run: async (db) => {
     const live = await liveTypes(db);
-    const ties = TABLES.flatMap(tiesOf).filter(({ reads }) => hasAll(live, reads));
-    const counts = ties.map(({ name, table, joins, organization }) => {
+    const references = TABLES.flatMap(tenantReferencesOf).filter(({ reads }) =>
+      hasAll(live, reads),
+    );
+    const counts = references.map(({ name, table, joins, organization }) => {
       const source = `from public.${table} ${joins}`;
       const isCrossed = `${organization} is distinct from parent.organization_id`;
       return sql`

@@ -1,14 +1,22 @@
 /** Checks of the schema, its references and indexes, and what the planner knows. */
 import { sql } from "drizzle-orm";
-import { type Kind, kindOf } from "../drift/catalog.ts";
-import { diff } from "../drift/diff.ts";
+import { type Database, textArray } from "../../client/sql.ts";
 import { EMBEDDING_INDEXES, ENOUGH_ROWS } from "../../fleet/embedding-index.ts";
+import { plannedFindings } from "../drift/diff.ts";
+import { isMinor } from "../drift/kinds.ts";
 import { embeddingIndexStates, fittedLists } from "../rebuild.ts";
-import type { Database } from "../../client/sql.ts";
-import type { Finding } from "../drift/findings.ts";
 import { UnreadableJournalError } from "../migrate/journal.ts";
 import { type MigrationRecord, migrationStatus } from "../migrate/migrate.ts";
-import { type Check, type Judgement, checkOf, count, error, info, ours, warning } from "./check.ts";
+import {
+  type Check,
+  type CheckResult,
+  checkOf,
+  count,
+  error,
+  info,
+  ours,
+  warning,
+} from "./check.ts";
 
 /** What of the schema is not as the migrations make it; while some are to come, that they are. */
 export const differences: Check = {
@@ -27,7 +35,9 @@ const STATES: Partial<Record<MigrationRecord["state"], string>> = {
   unknown: "applied by another version of meta-agent-db",
 };
 
-async function journalFindings(db: Database): Promise<{ grave: Judgement[]; unread: Judgement[] }> {
+async function journalFindings(
+  db: Database,
+): Promise<{ grave: CheckResult[]; unread: CheckResult[] }> {
   try {
     const { migrations } = await migrationStatus(db);
     const isEmpty = migrations.every(({ state }) => state === "pending");
@@ -55,20 +65,16 @@ async function journalFindings(db: Database): Promise<{ grave: Judgement[]; unre
   }
 }
 
-const drift = async (db: Database): Promise<Judgement[]> =>
-  (await diff(db))
+const drift = async (db: Database): Promise<CheckResult[]> =>
+  (await plannedFindings(db))
     // Of an invalid index there is more to say than that it is one.
-    .filter(({ found }) => !found?.endsWith("-- invalid"))
-    .map(({ object, problem, why, repair, safe }) =>
-      (isMinor(kindOf({ object }), problem) ? warning : error)(
+    .filter(({ live }) => !(live?.kind === "index" && live.facts.state === "invalid"))
+    .map(({ object: { kind }, finding: { object, problem, why, repair, safe } }) =>
+      (isMinor(kind, problem) ? warning : error)(
         `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,
         safe ? "meta-agent-db diff --repair" : repair.map((statement) => `${statement};`).join(" "),
       ),
     );
-
-/** What serves speed and understanding, not isolation or the sense of rows. */
-const isMinor = (kind: Kind, problem: Finding["problem"]): boolean =>
-  ["index", "statistics", "comment"].includes(kind) || (kind === "column" && problem === "extra");
 
 export const references = checkOf<{ reference: string; table: string; columns: string }>(
   "references",
@@ -111,9 +117,9 @@ export const indexes = checkOf<{
   () => sql`
     select i.indexrelid::regclass::text as index, i.indrelid::regclass::text as table, i.indisunique as unique,
       not i.indisvalid and exists (select from pg_stat_progress_create_index as p where p.relid = i.indrelid) as building,
-      c.relname ~ '_cc(new|old)\\d*$' as leftover, c.relname = any (${sql.param(REBUILDING)}::text[]) as "cutOff"
+      c.relname ~ '_cc(new|old)\\d*$' as leftover, c.relname = any (${textArray(REBUILDING)}) as "cutOff"
     from pg_index as i join pg_class as c on c.oid = i.indexrelid
-    where (not (i.indisvalid and i.indisready) or c.relname = any (${sql.param(REBUILDING)}::text[])) and i.indrelid in (select oid from ${ours} as ours) order by 1`,
+    where (not (i.indisvalid and i.indisready) or c.relname = any (${textArray(REBUILDING)})) and i.indrelid in (select oid from ${ours} as ours) order by 1`,
   ({ index, table, unique, building, leftover, cutOff }) => {
     if (building) {
       return [info(`the index ${index} of ${table} is not valid, and one is being built`, "Wait.")];

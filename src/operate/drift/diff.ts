@@ -1,18 +1,20 @@
 import { sql } from "drizzle-orm";
-import { type CatalogObject, KINDS, type LiveObject, kindOf, readCatalog } from "./catalog.ts";
+import { readCatalog } from "./catalog.ts";
 import type { Database, Transaction } from "../../client/sql.ts";
 import { databaseError, explainRefusal } from "../../client/errors.ts";
-import { EXPECTED } from "./expected.ts";
+import { expectedOf } from "./expected.ts";
+import { type CatalogObject, keyOf } from "./facts.ts";
 import {
-  type Difference,
   type Finding,
+  type PlannedFinding,
   changedObject,
   extraObject,
   missingObject,
 } from "./findings.ts";
+import { KINDS, comparable, isHarmless, parentOf, relocated } from "./kinds.ts";
 import { lockMigrators } from "../migrate/lock.ts";
 import { MigrationError, pendingMigrations } from "../migrate/migrate.ts";
-import { withServersNames } from "../../client/settings.ts";
+import { withServersNames, withSettings } from "../../client/settings.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
 
 /**
@@ -25,7 +27,7 @@ import { confinedTransaction } from "../../client/transaction.ts";
  * made that does not touch ours. A SECURITY DEFINER function elsewhere that reads our tables is not seen.
  */
 export async function diff(db: Database): Promise<Finding[]> {
-  return (await differences(db)).map(({ finding }) => finding);
+  return (await plannedFindings(db)).map(({ finding }) => finding);
 }
 
 /** What `repair` repairs. */
@@ -76,20 +78,20 @@ export async function applyRepairs(
   tx: Transaction,
   { only = ({ safe }) => safe }: RepairOptions = {},
 ): Promise<RepairResult> {
-  const chosen = (await differences(tx)).filter(({ finding }) => only(finding));
+  const chosen = (await plannedFindings(tx)).filter(({ finding }) => only(finding));
   const steps = chosen.flatMap(({ finding: { object }, steps: own }) =>
     own.map((step) => ({ ...step, object })),
   );
-  await withServersNames(tx, () => carryOut(tx, steps));
+  // Functions are made before the tables that they read.
+  const settings = { check_function_bodies: "off" };
+  await withServersNames(tx, () => withSettings(tx, settings, () => carryOut(tx, steps)));
   return { repaired: chosen.map(({ finding }) => finding), remaining: await diff(tx) };
 }
 
 async function carryOut(
   tx: Transaction,
-  steps: readonly (Difference["steps"][number] & { object: string })[],
+  steps: readonly (PlannedFinding["steps"][number] & { object: string })[],
 ): Promise<void> {
-  // Functions are made before the tables that they read.
-  await tx.execute(sql`select pg_catalog.set_config('check_function_bodies', 'off', true)`);
   for (const { object, statement } of steps.toSorted((a, b) => a.phase - b.phase)) {
     try {
       await tx.execute(sql.raw(statement));
@@ -113,90 +115,45 @@ function refused(object: string, statement: string, error: unknown): unknown {
   );
 }
 
-async function differences(db: Database): Promise<Difference[]> {
-  const tables = EXPECTED.flatMap(({ object }) =>
-    object.startsWith("table ") ? [object.slice("table ".length)] : [],
-  );
+/** What {@link diff} finds, with what each finding is about. */
+export async function plannedFindings(db: Database): Promise<PlannedFinding[]> {
+  const tables = expectedOf("table").flatMap(({ path }) => path);
   const { objects, vectorSchema } = await readCatalog(db, tables);
-  const expected = EXPECTED.map((object) => ({
-    ...object,
-    definition: inSchema(object.definition, vectorSchema),
-  }));
-  const live = new Map(objects.map((object) => [object.object, object]));
-  const known = new Set(expected.map(({ object }) => object));
+  const expected = KINDS.flatMap((kind) => expectedOf(kind)).map((object) =>
+    relocated(object, vectorSchema),
+  );
+  const live = byKey(objects);
+  const known = byKey(expected);
 
-  const missing = expected.filter(({ object }) => !live.has(object));
-  const extra = objects.filter((object) => !known.has(object.object) && touchesOurs(object));
+  const missing = expected.filter((object) => !live.has(keyOf(object.kind, object.path)));
+  const extra = objects.filter(
+    (object) => !known.has(keyOf(object.kind, object.path)) && !isHarmless(object),
+  );
+  const gone = new Set(byKey(missing).keys());
   const found = [
-    ...whole(missing).map(missingObject),
+    ...whole(missing).map((group) => missingObject(group, gone)),
     ...expected.flatMap((object) => {
-      const there = live.get(object.object);
+      const there = live.get(keyOf(object.kind, object.path));
       return there && comparable(object) !== comparable(there)
-        ? [changedObject(object, there)]
+        ? [changedObject(object, there, gone)]
         : [];
     }),
     ...whole(extra).map(([object]) => extraObject(object)),
   ];
-  const gone = missing.filter((object) => ["table", "column"].includes(kindOf(object)));
-  return inOrder(found).map(({ finding, steps }) => ({
-    finding: {
-      ...finding,
-      safe: finding.safe && !finding.repair.some((text) => standsOn(text, gone)),
-    },
-    steps,
-  }));
+  return found.toSorted((a, b) => KINDS.indexOf(a.object.kind) - KINDS.indexOf(b.object.kind));
 }
 
-const inOrder = (list: Difference[]) =>
-  list.toSorted((a, b) => KINDS.indexOf(kindOf(a.finding)) - KINDS.indexOf(kindOf(b.finding)));
-
-/** The manifest was made where the extension is in public. */
-function inSchema(definition: string, vectorSchema: string): string {
-  return definition === "CREATE EXTENSION vector"
-    ? `CREATE EXTENSION vector SCHEMA ${vectorSchema}`
-    : definition.replaceAll("public.vector", `${vectorSchema}.vector`);
-}
-
-/**
- * A definition without what may differ: where the extension is, into how many lists an index is cut, and
- * the columns of statistics, which PostgreSQL lists in their table's order.
- */
-function comparable({ object, definition }: CatalogObject): string {
-  if (object === "extension vector") return object;
-  return definition
-    .replace(/(USING ivfflat .*) WITH \(lists='\d+'\)/, "$1")
-    .replace(/(?<=^CREATE STATISTICS .* ON ).*(?= FROM )/, (columns) =>
-      columns.split(", ").toSorted().join(", "),
-    );
-}
+const byKey = (objects: readonly CatalogObject[]) =>
+  new Map(objects.map((object) => [keyOf(object.kind, object.path), object]));
 
 /** Objects with what goes with them: a missing table is not also twenty missing columns. */
-function whole<T extends CatalogObject>(objects: readonly T[]): [T, ...T[]][] {
-  const groups = new Map<string, [T, ...T[]]>();
+function whole(objects: readonly CatalogObject[]): [CatalogObject, ...CatalogObject[]][] {
+  const groups = new Map<string, [CatalogObject, ...CatalogObject[]]>();
   for (const object of objects) {
-    const group = groups.get(object.parent);
+    const parent = parentOf(object);
+    const group = parent === undefined ? undefined : groups.get(parent);
     group?.push(object);
-    groups.set(object.object, group ?? [object]);
+    groups.set(keyOf(object.kind, object.path), group ?? [object]);
   }
   return [...new Set(groups.values())];
-}
-
-const touchesOurs = (object: LiveObject): boolean => {
-  switch (kindOf(object)) {
-    case "comment":
-    case "statistics":
-      return false;
-    case "index":
-      return object.definition.startsWith("CREATE UNIQUE ");
-    default:
-      return true;
-  }
-};
-
-/** Whether a statement names a table, or a column of it, that is not there. */
-function standsOn(statement: string, gone: readonly CatalogObject[]): boolean {
-  return gone.some(({ definition }) => {
-    const [, table = "", column = ""] = /TABLE (\S+) (?:ADD COLUMN (\S+))?/.exec(definition) ?? [];
-    return [table, column].every((word) => new RegExp(`\\b${word}\\b`).test(statement));
-  });
 }

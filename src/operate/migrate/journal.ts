@@ -1,5 +1,5 @@
 import { sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "../../client/sql.ts";
+import { type Queryable, rows } from "../../client/sql.ts";
 
 /**
  * The journal of this database's migrations, for `migrations` in a drizzle config. A table of its own:
@@ -45,7 +45,7 @@ export class UnreadableJournalError extends Error {
  * The journal in the order of its rows; empty where there is none.
  * @throws {UnreadableJournalError} when this login may not read it, saying who may and which grants are missing
  */
-export async function readJournal(db: Database | Transaction): Promise<JournalRow[]> {
+export async function readJournal(db: Queryable): Promise<JournalRow[]> {
   // By the catalog: to_regclass raises where the schema may not be looked into.
   const [journal] = rows<{ readable: boolean; owner: string; login: string }>(
     await db.execute(sql`

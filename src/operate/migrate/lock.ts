@@ -1,5 +1,5 @@
 import { type SQL, sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "../../client/sql.ts";
+import { type Executor, type Queryable, type Transaction, one, rows } from "../../client/sql.ts";
 import { databaseError } from "../../client/errors.ts";
 import { TABLE_NAMES } from "../../schema/all.ts";
 
@@ -65,15 +65,16 @@ export async function lockMigrators(
   }
 }
 
-async function tryLock(tx: Transaction): Promise<boolean> {
-  const [answer] = rows<{ locked: boolean }>(
-    await tx.execute(sql`select pg_try_advisory_xact_lock(${sql.raw(LOCK_KEY)}) as locked`),
+async function tryLock(tx: Executor): Promise<boolean> {
+  const { locked } = await one<{ locked: boolean }>(
+    tx,
+    sql`select pg_try_advisory_xact_lock(${sql.raw(LOCK_KEY)}) as locked`,
   );
-  return answer?.locked === true;
+  return locked;
 }
 
 /** The other sessions that hold the migrators' lock. */
-const migrators = (db: Database | Transaction) =>
+const migrators = (db: Queryable) =>
   holdersOf(
     db,
     sql`l.locktype = 'advisory' and l.objsubid = 1
@@ -81,7 +82,7 @@ const migrators = (db: Database | Transaction) =>
   );
 
 /** The other sessions that hold any lock on this package's tables. */
-export const tableUsers = (db: Database | Transaction) =>
+export const tableUsers = (db: Queryable) =>
   holdersOf(
     db,
     sql`l.locktype = 'relation' and l.relation in (
@@ -89,7 +90,7 @@ export const tableUsers = (db: Database | Transaction) =>
       where c.relnamespace = to_regnamespace('public') and c.relname = any(${TABLE_NAMES}))`,
   );
 
-async function holdersOf(db: Database | Transaction, condition: SQL): Promise<LockHolder[]> {
+async function holdersOf(db: Queryable, condition: SQL): Promise<LockHolder[]> {
   const found = rows<{ pid: number; application: string; login: string; since: string | null }>(
     await db.execute(sql`
       select distinct a.pid, a.application_name as application, a.usename::text as login,
@@ -111,9 +112,9 @@ function describe(found: readonly LockHolder[]): string[] {
     ({ pid, application, login, since }) =>
       `  pid ${pid}, ${application || "no application name"}, as ${login ?? "?"}, since ${since?.toISOString() ?? "a time that this login may not see"}`,
   );
-  const [one, ...others] = found;
+  const [holder, ...others] = found;
   // Of several that hold locks on tables some are in nobody's way.
-  return one && others.length === 0
-    ? [...lines, `To end it: SELECT pg_terminate_backend(${one.pid});`]
+  return holder && others.length === 0
+    ? [...lines, `To end it: SELECT pg_terminate_backend(${holder.pid});`]
     : lines;
 }

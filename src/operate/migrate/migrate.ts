@@ -1,6 +1,6 @@
 import { sql } from "drizzle-orm";
 import { waitForServer } from "../../client/connect.ts";
-import type { Database, Transaction } from "../../client/sql.ts";
+import type { Database, Queryable, Transaction } from "../../client/sql.ts";
 import { databaseError, explain } from "../../client/errors.ts";
 import {
   CREATE_JOURNAL,
@@ -63,7 +63,7 @@ export interface MigrationStatus {
  * @throws {Error} when this login may not read the journal, saying which grants are missing
  */
 export async function migrationStatus(
-  db: Database | Transaction,
+  db: Queryable,
   { migrations = MIGRATIONS }: Pick<MigrateOptions, "migrations"> = {},
 ): Promise<MigrationStatus> {
   const records = compare(migrations, await readJournal(db));
@@ -160,7 +160,7 @@ export async function migrate(
  * @throws {MigrationError} as `migrate` does before it applies anything
  */
 export async function pendingMigrations(
-  db: Database | Transaction,
+  db: Queryable,
   { migrations = MIGRATIONS }: Pick<MigrateOptions, "migrations"> = {},
 ): Promise<readonly Migration[]> {
   return pendingOf(migrations, await readJournal(db));

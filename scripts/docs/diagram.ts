@@ -1,7 +1,8 @@
 /** Draws the tables and their references. */
+import { instance } from "@viz-js/viz";
 import { getTableName } from "drizzle-orm";
-import { agentRegistry } from "./schema/index.ts";
-import { TABLE_GROUPS, type TableFacts } from "./docs.ts";
+import { agentRegistry } from "../../src/schema/index.ts";
+import { TABLE_GROUPS, type TableFacts } from "./facts.ts";
 
 /** A hue for each group, in their order: dark for the heads of its tables and the lines that begin there, light behind. */
 const COLORS = [
@@ -44,10 +45,11 @@ ${tables.map((table) => box(table, color.dark)).join("\n")}
         }),
     ),
   );
+  const legend = `Each line is a reference, its arrow at the table referred to. Dashed: may be NULL. Grey: to ${HUB}.`;
   return [
     "digraph {",
-    `rankdir=LR; bgcolor="white"; pad=0.3; nodesep=0.22; ranksep=1.5; fontname="Arial"; fontsize=13; fontcolor="#64748b"; labelloc=b; labeljust=l; label="Each line is a reference, its arrow at the table referred to. Dashed: may be NULL. Grey: to ${HUB}.";`,
-    `node [shape=plain, fontname="Arial", fontsize=12]; edge [dir=back, arrowtail=normal, arrowsize=0.7, penwidth=1.3];`,
+    `rankdir=LR; bgcolor="white"; pad=0.3; nodesep=0.22; ranksep=1.5; fontname="${LAYOUT_FONT}"; fontsize=13; fontcolor="#64748b"; labelloc=b; labeljust=l; label=<<TABLE BORDER="0"><TR><TD ALIGN="LEFT">${legend}</TD></TR></TABLE>>;`,
+    `node [shape=plain, fontname="${LAYOUT_FONT}", fontsize=12]; edge [dir=back, arrowtail=normal, arrowsize=0.7, penwidth=1.3];`,
     ...clusters,
     ...lines,
     "}",
@@ -55,17 +57,30 @@ ${tables.map((table) => box(table, color.dark)).join("\n")}
 }
 
 /**
- * The diagram as SVG, or `undefined` where the package `@viz-js/viz` is not installed: Graphviz is a tool to
- * develop with, and no dependency.
+ * Graphviz has no font to measure with. It lays out what it knows by heart: Courier, of which every character
+ * is 0.6 em wide, bold or not, as it is in nearly every other monospace font.
  */
-export async function drawDiagram(
-  facts: ReadonlyMap<string, TableFacts>,
-): Promise<string | undefined> {
-  const viz = await import("@viz-js/viz").catch(() => undefined);
-  if (!viz) return undefined;
-  const graphviz = await viz.instance();
-  return graphviz.renderString(diagramSource(facts), { format: "svg", engine: "dot" });
+const LAYOUT_FONT = "Courier";
+const EM_PER_CHARACTER = 0.6;
+const FONTS = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', 'Liberation Mono', monospace";
+
+/** The diagram as SVG. Each text has the width that its box was made for, whatever font a reader has. */
+export async function drawDiagram(facts: ReadonlyMap<string, TableFacts>): Promise<string> {
+  const graphviz = await instance();
+  return fitted(graphviz.renderString(diagramSource(facts), { format: "svg", engine: "dot" }));
 }
+
+/** Has a viewer fit each text into its width: a font that is wider or narrower is squeezed or stretched. */
+const fitted = (svg: string): string =>
+  svg
+    .replaceAll(
+      /<text (.*?) font-family="[^"]*"(.*?) font-size="([\d.]+)"(.*?)>([^<]*)</g,
+      (_, place: string, weight: string, size: string, color: string, text: string) => {
+        const width = (text.length * EM_PER_CHARACTER * Number(size)).toFixed(1);
+        return `<text ${place}${weight} font-size="${size}"${color} textLength="${width}" lengthAdjust="spacingAndGlyphs">${text}<`;
+      },
+    )
+    .replace('<g id="graph0"', `<g id="graph0" font-family="${FONTS}"`);
 
 function box({ name, references }: TableFacts, color: string): string {
   const row = (port: string, left: string, right: string) =>
