@@ -168,7 +168,7 @@ async function judged(tx: Transaction): Promise<string[]> {
   const found = await plannedFindings(tx);
   return found
     .map(({ object: { kind, path }, finding }) => {
-      const place = path.find((part) => part in SEED_TABLES) ?? "elsewhere";
+      const place = path.find((part) => SEED_TABLES.includes(part)) ?? "elsewhere";
       return `${kind}, ${place}: ${said(finding)}`;
     })
     .toSorted();
