@@ -45,6 +45,10 @@ async function refusal(
     (thrown: unknown) => thrown,
   );
   if (!(error instanceof z.ZodError)) throw new Error("expected a ZodError", { cause: error });
+  // However it came about, a logger can print it.
+  expect(error).toBeInstanceOf(Error);
+  expect(error.stack).toMatch(/\n +at /);
+  expect(inspect(error)).not.toContain("[Getter/Setter]");
   return error.issues.map(({ path, message }) => ({ path, message }));
 }
 

@@ -1,3 +1,4 @@
+import { inspect } from "node:util";
 import { eq, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import * as z from "zod";
@@ -145,6 +146,23 @@ suite("PostgreSQL's refusals in a validator's words", (database) => {
         },
       ],
     });
+  });
+
+  test("a refusal is an Error with a stack, and is read in words", async () => {
+    const thrown: unknown = await withOrganization(
+      database.db,
+      A,
+      insertAgent({ targetSuccessRate: 101 }),
+    ).catch((error: unknown) => error);
+    const error = fromDatabaseError(thrown);
+    if (!(error instanceof Error)) throw new TypeError("not an Error");
+    expect(error).toBeInstanceOf(z.ZodError);
+    expect(error.message).toBe("✖ expected percent, 0 to 100\n  → at targetSuccessRate");
+    expect(error.stack).toMatch(/^ZodError: ✖ expected percent.*\n.*targetSuccessRate\n +at /);
+    expect(error.stack).toContain("refusals.test.ts");
+    const printed = inspect(error);
+    expect(printed).toContain("expected percent, 0 to 100");
+    expect(printed).not.toContain("[Getter/Setter]");
   });
 
   test("anything else passes through untouched", async () => {

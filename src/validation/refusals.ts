@@ -1,10 +1,10 @@
 /** PostgreSQL's refusals as validators say them: which column, which rule, in words. */
 import { getTableColumns, getTableName } from "drizzle-orm";
 import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
-import * as z from "zod";
 import { type DatabaseError, databaseError } from "../client/errors.ts";
 import { TABLES } from "../schema/all.ts";
 import { rowRuleInWords, ruleInWords, ruleOf } from "../schema/rules.ts";
+import { refused } from "./refused.ts";
 
 const tables = new Map(TABLES.map((table) => [getTableName(table), table]));
 
@@ -20,7 +20,7 @@ export function fromDatabaseError(error: unknown): unknown {
   if (!issue) return error;
   const { code: sqlstate, table, constraint } = refusal;
   return Object.assign(
-    new z.ZodError([
+    refused([
       {
         code: "custom",
         input: undefined,
