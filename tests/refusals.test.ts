@@ -2,6 +2,7 @@ import { inspect } from "node:util";
 import { eq, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import * as z from "zod";
+import { databaseError } from "../src/client/errors.ts";
 import type { Transaction } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { fromDatabaseError } from "../src/validation/refusals.ts";
@@ -32,7 +33,7 @@ suite("PostgreSQL's refusals in a validator's words", (database) => {
     const error = fromDatabaseError(thrown);
     if (!(error instanceof z.ZodError)) throw error;
     expect(error.issues).toHaveLength(1);
-    expect(error.cause).toBe(thrown);
+    expect(databaseError(error.cause)).toMatchObject({ code: databaseError(thrown)?.code });
     return error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`)[0];
   }
   const insertAgent = (given: Parameters<typeof newAgent>[0]) => (tx: Transaction) =>
