@@ -3,7 +3,12 @@ import type { PgliteDatabase } from "drizzle-orm/pglite";
 import type { PostgresJsDatabase } from "drizzle-orm/postgres-js";
 import { expect, expectTypeOf, test } from "vitest";
 import { type Database, type Transaction, rows } from "../src/client/sql.ts";
-import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
+import {
+  type Claims,
+  type TenantOptions,
+  withOrganization,
+  withServiceRole,
+} from "../src/client/tenancy.ts";
 import { databaseError } from "../src/client/errors.ts";
 import { agentRegistry } from "../src/schema/index.ts";
 import { newAgent } from "../src/testing.ts";
@@ -38,6 +43,47 @@ suite("withOrganization and withServiceRole", (database) => {
     await expect(
       Reflect.apply(withOrganization, undefined, [database.db, claims, async () => "ran"]),
     ).rejects.toThrow(TypeError);
+  });
+
+  test("claims without a usable organization are warned of, once, outside of production", async () => {
+    const warnings: Error[] = [];
+    const listen = (warning: Error) => warnings.push(warning);
+    const environment = process.env["NODE_ENV"];
+    process.on("warning", listen);
+    const count = async (claims: Claims, options?: TenantOptions) => {
+      const seen = await withOrganization(
+        database.db,
+        claims,
+        async (tx) => rows(await tx.execute(sql`select 1 as n`)).length,
+        options,
+      );
+      // A warning is told in the next tick.
+      await new Promise((resolve) => setImmediate(resolve));
+      return seen;
+    };
+    try {
+      process.env["NODE_ENV"] = "production";
+      await count({ org_id: "org_2abc" });
+      process.env["NODE_ENV"] = "development";
+      // Usable, nobody on purpose, and a role that has no rows anyhow.
+      await count({ organization_id: A });
+      await count({ app_metadata: { organization_id: A } });
+      await count({});
+      await count({ org_id: "org_2abc" }, { role: "anon" });
+      expect(warnings).toEqual([]);
+      await count({ org_id: "org_2abc", sub: "user_secret" });
+      for (const organization_id of [null, "org_2abc", 7]) {
+        await count({ organization_id, app_metadata: { organization_id: A } });
+      }
+      await count({ app_metadata: { organization_id: "org_2abc" } });
+    } finally {
+      process.off("warning", listen);
+      process.env["NODE_ENV"] = environment;
+    }
+    expect(warnings).toHaveLength(1);
+    expect(warnings[0]).toMatchObject({ code: "META_AGENT_DB_NO_ORGANIZATION" });
+    expect(warnings[0]?.message).toContain("Expected a uuid as organization_id");
+    expect(warnings[0]?.message).not.toMatch(/org_2abc|user_secret/);
   });
 
   test("only the roles authenticated and anon can be asked for", async () => {

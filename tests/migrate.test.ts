@@ -1,3 +1,4 @@
+import { setImmediate } from "node:timers/promises";
 import { sql } from "drizzle-orm";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
 import {
@@ -6,6 +7,7 @@ import {
   migrationStatus,
   pendingMigrations,
 } from "../src/operate/migrate/migrate.ts";
+import { connect } from "../src/client/connect.ts";
 import { MIGRATIONS, type Migration } from "../src/migrations.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty } from "./engine.ts";
@@ -47,6 +49,28 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
     expect(new Set(entries.map(({ who, recent }) => `${who} ${recent}`))).toEqual(
       new Set(["postgres true"]),
     );
+  });
+
+  test("what a callback throws or rejects with is the call's, and nothing is applied", async () => {
+    const fallen = new Error("progress bar fell over");
+    const callbacks = [
+      () => {
+        throw fallen;
+      },
+      async () => {
+        await setImmediate();
+        throw fallen;
+      },
+    ];
+    for (const callback of callbacks) {
+      await expect(migrate(database.db, { onApply: callback })).rejects.toBe(fallen);
+      await expect(migrate(database.db, { onApplied: callback })).rejects.toBe(fallen);
+      expect((await migrationStatus(database.db)).migrations[0]?.state).toBe("pending");
+      // Nobody listens there.
+      const { db, close } = connect("postgres://nobody@127.0.0.1:1/nowhere");
+      await expect(migrate(db, { wait: 30, onWait: callback })).rejects.toBe(fallen);
+      await close();
+    }
   });
 
   test("all hand-written patches run again, in order, leave the catalog identical", async () => {

@@ -45,6 +45,10 @@ async function refusal(
     (thrown: unknown) => thrown,
   );
   if (!(error instanceof z.ZodError)) throw new Error("expected a ZodError", { cause: error });
+  // However it came about, a logger can print it.
+  expect(error).toBeInstanceOf(Error);
+  expect(error.stack).toMatch(/\n +at /);
+  expect(inspect(error)).not.toContain("[Getter/Setter]");
   return error.issues.map(({ path, message }) => ({ path, message }));
 }
 
@@ -568,6 +572,27 @@ suite("recordExecutionStream", (database) => {
     });
     expect(progress).toEqual([STREAM_CHUNK, 2 * STREAM_CHUNK, size]);
     expect(ahead).toBeLessThanOrEqual(2 * STREAM_CHUNK);
+  });
+
+  test("what onProgress throws or rejects with is the call's, and the chunks told of stay", async () => {
+    const callbacks = [
+      () => {
+        throw new Error("progress bar fell over");
+      },
+      async () => {
+        await new Promise((resolve) => setImmediate(resolve));
+        throw new Error("progress bar fell over");
+      },
+    ];
+    await rolledBack(database.db, async (tx) => {
+      const before = (await countOf(tx)) ?? 0;
+      for (const onProgress of callbacks) {
+        await expect(recordExecutionStream(tx, executions(2), { onProgress })).rejects.toThrow(
+          /^progress bar fell over$/,
+        );
+      }
+      expect(await countOf(tx)).toBe(before + 4);
+    });
   });
 
   test("a bad entry is named by its place, its chunk is left out, and the source is closed", async () => {

@@ -1,6 +1,8 @@
+import { inspect } from "node:util";
 import { eq, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import * as z from "zod";
+import { databaseError } from "../src/client/errors.ts";
 import type { Transaction } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { fromDatabaseError } from "../src/validation/refusals.ts";
@@ -31,7 +33,7 @@ suite("PostgreSQL's refusals in a validator's words", (database) => {
     const error = fromDatabaseError(thrown);
     if (!(error instanceof z.ZodError)) throw error;
     expect(error.issues).toHaveLength(1);
-    expect(error.cause).toBe(thrown);
+    expect(databaseError(error.cause)).toMatchObject({ code: databaseError(thrown)?.code });
     return error.issues.map(({ path, message }) => `${path.join(".")}: ${message}`)[0];
   }
   const insertAgent = (given: Parameters<typeof newAgent>[0]) => (tx: Transaction) =>
@@ -145,6 +147,23 @@ suite("PostgreSQL's refusals in a validator's words", (database) => {
         },
       ],
     });
+  });
+
+  test("a refusal is an Error with a stack, and is read in words", async () => {
+    const thrown: unknown = await withOrganization(
+      database.db,
+      A,
+      insertAgent({ targetSuccessRate: 101 }),
+    ).catch((error: unknown) => error);
+    const error = fromDatabaseError(thrown);
+    if (!(error instanceof Error)) throw new TypeError("not an Error");
+    expect(error).toBeInstanceOf(z.ZodError);
+    expect(error.message).toBe("✖ expected percent, 0 to 100\n  → at targetSuccessRate");
+    expect(error.stack).toMatch(/^ZodError: ✖ expected percent.*\n.*targetSuccessRate\n +at /);
+    expect(error.stack).toContain("refusals.test.ts");
+    const printed = inspect(error);
+    expect(printed).toContain("expected percent, 0 to 100");
+    expect(printed).not.toContain("[Getter/Setter]");
   });
 
   test("anything else passes through untouched", async () => {

@@ -97,11 +97,11 @@ const backoffUpTo = (most: number) => (failed: number) =>
  * Waits until the server answers; a connection that fails for another reason than that it is not up (a
  * wrong password, no such database) is an error at once.
  * @param options.seconds how long; then the last error is thrown
- * @param options.onWait called once if there is something to wait for
+ * @param options.onWait called once if there is something to wait for, and awaited
  */
 export async function waitForServer(
   db: Database,
-  { seconds, onWait }: { seconds: number; onWait?: ((why: string) => void) | undefined },
+  { seconds, onWait }: { seconds: number; onWait?: ((why: string) => unknown) | undefined },
 ): Promise<void> {
   if (seconds === 0) return;
   const end = performance.now() + seconds * 1000;
@@ -111,7 +111,7 @@ export async function waitForServer(
       return;
     } catch (error) {
       if (!isUnreachable(error) || performance.now() >= end) throw error;
-      if (isFirst) onWait?.("waiting for the server");
+      if (isFirst) await onWait?.("waiting for the server");
     }
     await setTimeout(500);
   }

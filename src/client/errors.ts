@@ -1,4 +1,5 @@
-import { DrizzleQueryError } from "drizzle-orm";
+import { DrizzleQueryError, getTableName } from "drizzle-orm";
+import { TABLES } from "../schema/all.ts";
 
 /** What PostgreSQL said, whichever driver carried it. */
 export interface DatabaseError {
@@ -76,6 +77,18 @@ const NEXT_STEPS: Readonly<Record<string, string>> = {
   CONNECTION_ENDED: "The connection was closed; try again.",
 };
 
+/**
+ * The next step of who may not do a thing. The owner may use tables, so to be told to connect as the owner
+ * would help whoever forgot withOrganization, and turn row-level security off.
+ */
+function stepOfDenied(message: string): string | undefined {
+  const table = /permission denied for (?:table|view|sequence) "?(\w+)/.exec(message)?.[1];
+  if (table === undefined) return NEXT_STEPS["42501"];
+  return TABLES.some((ours) => getTableName(ours) === table)
+    ? "Run it inside withOrganization(db, organization, (tx) => …) and use its tx, not db; a backend job inside withServiceRole. The role anon may not read or write any table."
+    : "Have the owner of the table grant the missing right. A table that meta_agent.isolate gave to tenants is used inside withOrganization(db, organization, (tx) => …), through its tx, not db.";
+}
+
 /** Codes of a server that is not there, or not yet. */
 const UNREACHABLE =
   /^(ECONNREFUSED|ECONNRESET|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|CONNECT_TIMEOUT|CONNECTION_CLOSED|57P0[123])$/;
@@ -90,7 +103,7 @@ export function isUnreachable(error: unknown): boolean {
 
 /**
  * An error as sentences for a person: what PostgreSQL or the network said, and the next step. An error of
- * this package says both itself.
+ * this package says both itself. What the parameters of a statement held is not repeated.
  */
 export function explain(error: unknown): string {
   const said = error instanceof DrizzleQueryError ? error.cause : error;
@@ -98,14 +111,56 @@ export function explain(error: unknown): string {
   const code = textOf(said, "code") ?? "";
   const refusal = "severity" in said ? databaseError(said) : undefined;
   return refusal
-    ? explainRefusal(refusal)
+    ? explainRefusal(carriesValues(error) ? withoutValues(refusal) : refusal)
     : [said.message || code, NEXT_STEPS[code]].filter(Boolean).join("\n");
 }
 
 /** PostgreSQL's message, detail and hint; without a hint of its own, ours. */
 export function explainRefusal({ code, message, detail, hint }: DatabaseError): string {
-  const step = message.includes("row-level security") ? undefined : NEXT_STEPS[code];
-  return [`${message} (${code})`, detail, hint ?? step]
+  return [`${cut(message)} (${code})`, detail && cut(detail), hint ?? nextStep(code, message)]
     .filter((line) => line !== undefined)
     .join("\n");
+}
+
+function nextStep(code: string, message: string): string | undefined {
+  if (message.includes("row-level security")) return undefined;
+  return code === "42501" ? stepOfDenied(message) : NEXT_STEPS[code];
+}
+
+/** PostgreSQL repeats a malformed value, whatever its size. */
+const SAID_LENGTH = 500;
+
+const cut = (text: string) =>
+  text.length > SAID_LENGTH ? `${text.slice(0, SAID_LENGTH)}… (${text.length} characters)` : text;
+
+/** Whether an error is Drizzle's, whose message repeats the parameters of the statement. */
+export const carriesValues = (error: unknown): error is DrizzleQueryError =>
+  error instanceof DrizzleQueryError && error.params.length > 0;
+
+/**
+ * Drizzle's error without what was sent: what the server said, or else the driver. It can be logged, and
+ * {@link databaseError} reads it.
+ */
+export function withoutParameters(error: DrizzleQueryError): Error | undefined {
+  const refusal = databaseError(error);
+  if (!refusal) return error.cause;
+  const { message, ...said } = withoutValues(refusal);
+  const known = Object.entries(said).filter(([, value]) => value !== undefined);
+  return Object.assign(new Error(message), { severity: "ERROR", ...Object.fromEntries(known) });
+}
+
+/** What PostgreSQL said, but for values and rows that it repeats. */
+function withoutValues(refusal: DatabaseError): DatabaseError {
+  const { code, message, detail } = refusal;
+  // A malformed value (class 22) stands in quotes at the end, or is the value that is out of range.
+  const unquoted = code.startsWith("22") ? message.replace(/(: |^value )"[^]*"/, '$1"…"') : message;
+  return { ...refusal, message: cut(unquoted), detail: detail && detailOf(code, detail) };
+}
+
+function detailOf(code: string, detail: string): string | undefined {
+  // "Failing row contains (…)."
+  if (code === "23502" || code === "23514" || code === "44000") return undefined;
+  // "Key (agent_name)=(x) already exists."
+  const keyed = detail.replace(/\)=\([^]*$/, ")=(…)");
+  return cut(code.startsWith("22") ? keyed.replace(/"[^]*"/, '"…"') : keyed);
 }

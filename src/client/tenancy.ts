@@ -30,7 +30,7 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
  * transaction of the same database it waits for a connection, on the embedded engine for ever.
  *
  * @param organization the organization's uuid, or the caller's verified claims; claims without an
- * organization, or with one that is no uuid, see no rows
+ * organization, or with one that is no uuid, see no rows: outside of production a warning says so, once
  * @throws {TypeError} before any SQL: not a uuid, or given a transaction (the switch would outlive the
  * inner block)
  * @throws {Error} when the login may not act as the role, or row-level security would not apply
@@ -53,12 +53,40 @@ export async function withOrganization<Tx extends Executor, T>(
   }
   const claims =
     typeof organization === "string" ? { organization_id: organization, role } : organization;
+  // Who gives none at all means it.
+  const isNobody = Object.keys(claims).length === 0;
+  if (role === "authenticated" && !isNobody && !namesOrganization(claims)) warnOfNone();
   return actAs(db, { role, claims: JSON.stringify(claims), readOnly }, async (tx, secured) => {
     if (secured) return work(tx);
     throw new Error(
       `row-level security does not apply to ${role}: the role owns the tables, is a superuser or has BYPASSRLS; take that from it`,
     );
   });
+}
+
+/**
+ * Whether claims name an organization, as `meta_agent.current_organization_id()` reads them: a key at the
+ * top decides, null and malformed ones too.
+ */
+function namesOrganization({ organization_id: top, app_metadata: nested }: Claims): boolean {
+  const inner: unknown =
+    typeof nested === "object" && nested !== null && "organization_id" in nested
+      ? nested.organization_id
+      : undefined;
+  const organization = top === undefined ? inner : top;
+  return typeof organization === "string" && UUID.test(organization);
+}
+
+let hasWarned = false;
+
+/** No rows and no error is how PostgreSQL answers; a developer takes that for an empty database. */
+function warnOfNone(): void {
+  if (hasWarned || process.env["NODE_ENV"] === "production") return;
+  hasWarned = true;
+  process.emitWarning(
+    "withOrganization: these claims name no organization, so every table looks empty and refuses new rows. Expected a uuid as organization_id, at the top level or in app_metadata: where the identity provider has other keys or ids, look up the organization's uuid and give that. (Said once, and not where NODE_ENV is production.)",
+    { type: "MetaAgentDbWarning", code: "META_AGENT_DB_NO_ORGANIZATION" },
+  );
 }
 
 function isPlainObject(value: unknown): boolean {

@@ -1,26 +1,36 @@
 /** PostgreSQL's refusals as validators say them: which column, which rule, in words. */
 import { getTableColumns, getTableName } from "drizzle-orm";
 import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
-import * as z from "zod";
-import { type DatabaseError, databaseError } from "../client/errors.ts";
+import {
+  type DatabaseError,
+  carriesValues,
+  databaseError,
+  withoutParameters,
+} from "../client/errors.ts";
 import { TABLES } from "../schema/all.ts";
 import { rowRuleInWords, ruleInWords, ruleOf } from "../schema/rules.ts";
+import { refused } from "./refused.ts";
 
 const tables = new Map(TABLES.map((table) => [getTableName(table), table]));
 
 /**
  * The refusal of a row by PostgreSQL, as the `ZodError` that a validator would have thrown: its issue
  * names the column as TypeScript does and the rule in words; `params` hold SQLSTATE, table and
- * constraint. Whatever else it is given comes back untouched, a malformed value too: PostgreSQL does not
- * say whose it was. Row-level security is recognized on servers that speak English.
+ * constraint. Of another error of Drizzle that repeats the parameters of its statement it answers what the
+ * server said: a malformed value may be a megabyte, and PostgreSQL does not say which column's it was.
+ * Whatever else it is given comes back untouched. Row-level security is recognized on servers that speak
+ * English.
+ *
+ * Nothing it answers holds what was sent, in a `cause` neither, unless the error given is the driver's own.
  */
 export function fromDatabaseError(error: unknown): unknown {
   const refusal = databaseError(error);
   const issue = refusal && explained(refusal);
-  if (!issue) return error;
+  const cause = carriesValues(error) ? (withoutParameters(error) ?? error) : error;
+  if (!issue) return cause;
   const { code: sqlstate, table, constraint } = refusal;
   return Object.assign(
-    new z.ZodError([
+    refused([
       {
         code: "custom",
         input: undefined,
@@ -29,7 +39,7 @@ export function fromDatabaseError(error: unknown): unknown {
         message: issue.message,
       },
     ]),
-    { cause: error },
+    { cause },
   );
 }
 

@@ -65,6 +65,21 @@ describe.skipIf(inject("server") === "")("diff on a server", () => {
     expect(waits[0]).toContain("waiting for another migrator");
   });
 
+  test("what onWait rejects with while another migrator is at work is the call's", async () => {
+    const other = connect(database.url);
+    await other.db.transaction(async (tx) => {
+      await tx.execute(
+        sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db migrate', 0))`,
+      );
+      const fallen = new Error("progress bar fell over");
+      const onWait = async () => {
+        throw fallen;
+      };
+      await expect(repair(database.db, { onWait })).rejects.toBe(fallen);
+    });
+    await other.close();
+  });
+
   test("a repair whose connection the server ends is rejected, and the process lives on", async () => {
     const other = connect(database.url);
     const mender = connect(database.url);

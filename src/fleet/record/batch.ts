@@ -6,6 +6,7 @@ import { type Cell, CopyRows } from "./binary-copy.ts";
 import { executionEmbeddings } from "../../schema/embeddings.ts";
 import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/governance.ts";
 import { lazy } from "../../validation/lazy.ts";
+import { refused } from "../../validation/refused.ts";
 import { validators } from "../../validation/validators.ts";
 
 /** A row of `agent_execution_logs` to record, with its vectors of 1536 numbers each, if it has any. */
@@ -169,7 +170,7 @@ export class Batch {
 
   /** A refusal that names entries of this chunk, by their places and columns. */
   refusal(places: { n: number; key: string }[], message: string): z.ZodError {
-    return new z.ZodError(
+    return refused(
       places.map(({ n, key }) => ({
         code: "custom",
         input: undefined,
@@ -181,7 +182,7 @@ export class Batch {
 }
 
 const located = (index: number, issues: readonly z.core.$ZodIssue[]) =>
-  new z.ZodError(issues.map((issue) => ({ ...issue, path: [index, ...issue.path] })));
+  refused(issues.map((issue) => ({ ...issue, path: [index, ...issue.path] })));
 
 function cellOf(type: string, value: unknown): Cell {
   if (value === undefined || value === null) return null;

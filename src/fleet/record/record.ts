@@ -33,8 +33,11 @@ export interface RecordResult {
 
 /** How to record a stream. */
 export interface RecordOptions {
-  /** Told after each chunk how many entries are recorded so far, repeated ones included. */
-  readonly onProgress?: (entries: number) => void;
+  /**
+   * Told after each chunk how many entries are recorded so far, repeated ones included. A promise of it is
+   * awaited, and what it throws or rejects with is the call's. It must not record in the same transaction.
+   */
+  readonly onProgress?: (entries: number) => unknown;
 }
 
 /**
@@ -152,12 +155,18 @@ class Recorder {
     await this.#encode(batch);
     const encoded = batch.end();
     await this.#settled;
-    const write = (tx: Executor) => this.#write(tx, batch, encoded);
-    this.#settled = naming(batch, () =>
-      this.options.savepoints ? this.tx.transaction(write) : write(this.tx),
-    );
+    this.#settled = this.#store(batch, encoded);
     // Whoever awaits it next is told.
     this.#settled.catch(() => {});
+  }
+
+  /** Told after the savepoint: what was told of stays, whatever the callback does. */
+  async #store(batch: Batch, encoded: Buffer | string): Promise<void> {
+    const write = (tx: Executor) => this.#write(tx, batch, encoded);
+    await naming(batch, () =>
+      this.options.savepoints ? this.tx.transaction(write) : write(this.tx),
+    );
+    await this.options.onProgress?.(batch.first + batch.length);
   }
 
   /** Embeddings name their log, so its id cannot wait for the insert. */
@@ -221,7 +230,6 @@ class Recorder {
     this.#report.inserted += result.inserted;
     this.#report.repeated += count - result.inserted - differing.length;
     this.#report.conflicting.push(...differing.map(({ id }) => id));
-    this.options.onProgress?.(batch.first + count);
   }
 }
 

@@ -22,7 +22,7 @@ export interface AdoptOptions {
   /** Seconds to wait for the migrators' lock and for each lock on a table; 0 to fail at once. Default: without limit. */
   readonly lockTimeout?: number | undefined;
   /** Called once when there is something to wait for, with what it is. */
-  readonly onWait?: ((why: string) => void) | undefined;
+  readonly onWait?: ((why: string) => unknown) | undefined;
 }
 
 /** What `adopt` found and did. */

@@ -37,7 +37,7 @@ export interface RepairOptions {
   /** Seconds to wait for a migrator and for each lock on a table; 0 to fail at once. Default: without limit. */
   readonly lockTimeout?: number | undefined;
   /** Told when a migrator is at work, which is waited for. */
-  readonly onWait?: ((what: string) => void) | undefined;
+  readonly onWait?: ((what: string) => unknown) | undefined;
 }
 
 /** What `repair` did. */

@@ -31,7 +31,7 @@ export class LockedError extends Error {
 export interface LockOptions {
   /** Seconds; 0 to fail at once, `undefined` to wait without limit. */
   readonly timeout?: number | undefined;
-  readonly onWait?: ((why: string) => void) | undefined;
+  readonly onWait?: ((why: string) => unknown) | undefined;
 }
 
 /**
@@ -52,7 +52,7 @@ export async function lockMigrators(
   }
   if (await tryLock(tx)) return;
   if (timeout !== 0) {
-    onWait?.(["waiting for another migrator", ...describe(await migrators(tx))].join("\n"));
+    await onWait?.(["waiting for another migrator", ...describe(await migrators(tx))].join("\n"));
   }
   try {
     // Nested: the transaction must live on to say who is in the way.

@@ -19,12 +19,15 @@ export interface MigrateOptions {
   readonly wait?: number | undefined;
   /** Seconds to wait for the migrators' lock and for each lock on a table; 0 to fail at once. Default: without limit. */
   readonly lockTimeout?: number | undefined;
-  /** Called before each pending file. */
-  readonly onApply?: (migration: Migration) => void;
+  /**
+   * Called before each pending file. What this and the other callbacks return is awaited, and what they
+   * throw or reject with ends the run: nothing is applied.
+   */
+  readonly onApply?: (migration: Migration) => unknown;
   /** Called after it, with the seconds it took; it counts only once all files are through. */
-  readonly onApplied?: (migration: Migration, seconds: number) => void;
+  readonly onApplied?: (migration: Migration, seconds: number) => unknown;
   /** Called once when there is something to wait for, with what it is. */
-  readonly onWait?: (why: string) => void;
+  readonly onWait?: (why: string) => unknown;
   /** Instead of this package's own, for tests. */
   readonly migrations?: readonly Migration[] | undefined;
 }
@@ -131,7 +134,7 @@ export async function migrate(
     const pending = pendingOf(migrations, await readJournal(tx));
     if (pending.length > 0) await tx.execute(sql.raw(CREATE_JOURNAL));
     for (const migration of pending) {
-      onApply?.(migration);
+      await onApply?.(migration);
       const start = performance.now();
       for (const [index, statement] of migration.statements.entries()) {
         at = { migration, index };
@@ -139,7 +142,7 @@ export async function migrate(
       }
       at = undefined;
       await tx.execute(sql.raw(recordStatement(migration)));
-      onApplied?.(migration, (performance.now() - start) / 1000);
+      await onApplied?.(migration, (performance.now() - start) / 1000);
     }
     return { applied: pending.map(({ name }) => name) };
   };

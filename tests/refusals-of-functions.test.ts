@@ -1,0 +1,287 @@
+import { inspect } from "node:util";
+import { sql } from "drizzle-orm";
+import { pgTable, point } from "drizzle-orm/pg-core";
+import { expect, test } from "vitest";
+import * as root from "../src/index.ts";
+import { newAgent, newExecutionLog } from "../src/testing.ts";
+import { openEmpty, suite } from "./engine.ts";
+
+/** What no error may repeat: of a password, of a setting, of a payload. */
+const SECRET = "in-confidence";
+const SECRETS = new RegExp(SECRET);
+
+const ORGANIZATION = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
+/** Where nobody listens. */
+const NOWHERE = `postgres://nobody:${SECRET}@127.0.0.1:1/nowhere`;
+/** A path at which a directory is asked for. */
+const FILE = "package.json";
+const unknownColumns = pgTable("unknown", { at: point("at") });
+
+/** A way into a refusal, and what its message says: the function, or the place. */
+interface Case {
+  readonly refuse: (db: root.Database) => unknown;
+  readonly says: RegExp;
+}
+
+const functions = new Map(
+  Object.entries<unknown>(root).flatMap(([name, value]) =>
+    typeof value === "function" ? [[name, value] as const] : [],
+  ),
+);
+
+/** As JavaScript calls it, without the compiler's word. */
+function called(name: string, ...given: unknown[]): unknown {
+  const target = functions.get(name);
+  if (target === undefined) throw new Error(`${name} is no public function`);
+  return Reflect.apply(target, undefined, given);
+}
+
+/** Of what asks a database that is away. */
+const away = (use: (db: root.Database) => Promise<unknown>): Case => ({
+  async refuse() {
+    const { db, close } = root.connect(NOWHERE);
+    try {
+      await use(db);
+    } finally {
+      await close();
+    }
+  },
+  says: /127\.0\.0\.1:1|Failed query/,
+});
+
+const asTenant =
+  (work: (tx: root.Transaction) => Promise<unknown>) =>
+  (db: root.Database): Promise<unknown> =>
+    root.withOrganization(db, ORGANIZATION, work);
+
+const badEntry = () =>
+  newExecutionLog({
+    agentId: ORGANIZATION,
+    qualityScore: 101,
+    outputData: `${"x".repeat(100_000)}${SECRET}`,
+  });
+const danglingEntry = () => newExecutionLog({ agentId: ORGANIZATION, outputData: SECRET });
+const manyDangling = () => Array.from({ length: 400 }, danglingEntry);
+
+const CASES: Readonly<Record<string, readonly Case[]>> = {
+  adopt: [away((db) => root.adopt(db))],
+  connect: [
+    { refuse: () => root.connect(`mysql://nobody:${SECRET}@db/x`), says: /postgres:\/\// },
+    { refuse: () => root.connect(NOWHERE, { max: -1 }), says: /connect: .*max/ },
+  ],
+  createLogins: [
+    {
+      refuse: (db) => root.createLogins(db, { application: `${SECRET}\n`, backend: SECRET }),
+      says: /password/,
+    },
+  ],
+  databaseUrls: [
+    {
+      refuse: () =>
+        root.databaseUrls({ databaseUrl: `mysql://${SECRET}@db/x` }, { envFile: false }),
+      says: /DATABASE_URL/,
+    },
+  ],
+  diff: [away((db) => root.diff(db))],
+  doctor: [away((db) => root.doctor(db))],
+  ejectSupabase: [{ refuse: () => root.ejectSupabase(FILE), says: /package\.json/ }],
+  embeddingIndexStates: [away((db) => root.embeddingIndexStates(db))],
+  findSimilarExecutions: [
+    {
+      refuse: asTenant((tx) => root.findSimilarExecutions(tx, { vector: [1], by: "input" })),
+      says: /findSimilarExecutions/,
+    },
+  ],
+  fromDatabaseError: [
+    {
+      refuse: asTenant(async (tx) => {
+        const agent = newAgent({ agentName: SECRET, displayName: SECRET.repeat(30) });
+        await tx.insert(root.agentRegistry).values(agent);
+        await tx
+          .insert(root.agentRegistry)
+          .values({ ...agent, id: ORGANIZATION })
+          .catch((error: unknown) => {
+            throw root.fromDatabaseError(error);
+          });
+      }),
+      says: /agentName/,
+    },
+  ],
+  healthThresholds: [
+    {
+      refuse: () => called("healthThresholds", { failureRateThreshold: SECRET }),
+      says: /FAILURE_RATE_THRESHOLD/,
+    },
+  ],
+  insertJsonSchema: [{ refuse: () => root.insertJsonSchema(unknownColumns), says: /\bat: / }],
+  jsonInsertSchema: [{ refuse: () => root.jsonInsertSchema(unknownColumns), says: /\bat: / }],
+  loadConfig: [
+    {
+      refuse: () => root.loadConfig({}, { env: { DATABASE_URL: SECRET }, envFile: false }),
+      says: /DATABASE_URL/,
+    },
+    { refuse: () => root.loadConfig({}, { envFile: "nowhere.env" }), says: /nowhere\.env/ },
+  ],
+  loadDemo: [
+    away((db) => root.loadDemo(db)),
+    {
+      async refuse(db) {
+        await root.withServiceRole(db, (tx) => tx.insert(root.agentRegistry).values(newAgent()));
+        await root.loadDemo(db);
+      },
+      says: /demo needs an empty database.*agent_registry/,
+    },
+  ],
+  migrate: [
+    away((db) => root.migrate(db)),
+    {
+      refuse: (db) => root.migrate(db, { migrations: [] }),
+      says: /migration/,
+    },
+  ],
+  migrationStatus: [away((db) => root.migrationStatus(db))],
+  openEmbedded: [{ refuse: () => root.openEmbedded(FILE), says: /package\.json/ }],
+  pendingMigrations: [away((db) => root.pendingMigrations(db))],
+  promotePrompt: [
+    { refuse: asTenant((tx) => root.promotePrompt(tx, ORGANIZATION)), says: /promotePrompt/ },
+  ],
+  rebuildEmbeddingIndexes: [
+    away((db) => root.rebuildEmbeddingIndexes(db)),
+    {
+      refuse: (db) => db.transaction((tx) => root.rebuildEmbeddingIndexes(tx)),
+      says: /rebuildEmbeddingIndexes/,
+    },
+  ],
+  recordExecutions: [
+    { refuse: asTenant((tx) => root.recordExecutions(tx, [badEntry()])), says: /qualityScore/ },
+    { refuse: asTenant((tx) => root.recordExecutions(tx, manyDangling())), says: /agentId/ },
+    {
+      refuse: asTenant((tx) =>
+        root.recordExecutions(tx, [{ ...danglingEntry(), ["x".repeat(9000) + SECRET]: 1 }]),
+      ),
+      says: /at \[0\]|Unrecognized/,
+    },
+  ],
+  recordExecutionStream: [
+    {
+      refuse: asTenant((tx) => root.recordExecutionStream(tx, [badEntry()])),
+      says: /qualityScore/,
+    },
+  ],
+  refreshHealth: [
+    {
+      refuse: asTenant((tx) => root.refreshHealth(tx, { now: new Date(Number.NaN) })),
+      says: /refreshHealth/,
+    },
+  ],
+  repair: [away((db) => root.repair(db))],
+  rollUpMetrics: [
+    {
+      refuse: asTenant((tx) => root.rollUpMetrics(tx, { from: SECRET, to: "2026-01-01" })),
+      says: /rollUpMetrics/,
+    },
+  ],
+  rows: [{ refuse: () => root.rows(SECRET), says: /db\.execute/ }],
+  validators: [
+    {
+      refuse: () => root.validators(unknownColumns).insert.parse({}),
+      says: /\bat: /,
+    },
+    {
+      refuse: () => root.validators(root.agentExecutionLogs).insert.parse(badEntry()),
+      says: /qualityScore/,
+    },
+  ],
+  waitForServer: [away((db) => root.waitForServer(db, { seconds: 0.01 }))],
+  withOrganization: [
+    {
+      refuse: (db) => root.withOrganization(db, SECRET, async () => {}),
+      says: /withOrganization/,
+    },
+    away((db) => root.withOrganization(db, ORGANIZATION, async () => {})),
+  ],
+  withServiceRole: [
+    {
+      refuse: (db) => root.withServiceRole(db, (tx) => root.withServiceRole(tx, async () => {})),
+      says: /withServiceRole/,
+    },
+    away((db) => root.withServiceRole(db, async () => {})),
+  ],
+};
+
+/** Functions that refuse nothing, and why. */
+const NEVER: Readonly<Record<string, string>> = {
+  LockedError: "an error itself",
+  MigrationError: "an error itself",
+  RepairError: "an error itself",
+  databaseError: "answers undefined for what is no error of PostgreSQL",
+  embeddedServerUrl: "answers undefined where nothing is served",
+  explain: "says anything as text",
+  installSql: "is given nothing",
+  isUnreachable: "answers false for what is no error",
+  loginStatements: "is given nothing",
+  migrationSql: "writes what migrations say, and asks no database",
+};
+
+test("every public function has its refusals here, or a reason why there are none", () => {
+  expect([...functions.keys()].toSorted()).toEqual(
+    [...Object.keys(CASES), ...Object.keys(NEVER)].toSorted(),
+  );
+});
+
+test("what refuses nothing answers whatever it is given", () => {
+  for (const given of [undefined, null, 7, SECRET, new Error(SECRET), { code: "42501" }]) {
+    for (const name of ["databaseError", "explain", "isUnreachable"] as const) {
+      expect(() => called(name, given), name).not.toThrow();
+    }
+  }
+});
+
+/** The error that `work` throws or rejects with. */
+async function thrownBy(work: () => unknown): Promise<unknown> {
+  try {
+    await work();
+  } catch (error) {
+    return error;
+  }
+  throw new Error("nothing was refused");
+}
+
+suite("a refusal of", (database) => {
+  for (const [name, cases] of Object.entries(CASES)) {
+    test(`${name} is a readable Error without a secret`, async () => {
+      for (const { refuse, says } of cases) {
+        const error = await thrownBy(() => refuse(database.db));
+        if (!(error instanceof Error)) throw new TypeError("what was thrown is no Error");
+        expect(error.message).toMatch(says);
+        expect(error.stack).toMatch(/\n +at /);
+        const printed = inspect(error);
+        expect(printed).not.toContain("[Getter/Setter]");
+        expect(printed).not.toMatch(SECRETS);
+        expect(printed.length, printed.slice(0, 500)).toBeLessThanOrEqual(4000);
+      }
+    });
+  }
+});
+
+suite(
+  "of a database without tables, a refusal of",
+  (database) => {
+    test("each that needs them is a readable Error that says to migrate, or names what is missing", async () => {
+      const works: readonly ((db: root.Database) => Promise<unknown>)[] = [
+        (db) => root.withOrganization(db, ORGANIZATION, async () => {}),
+        (db) => root.withServiceRole(db, async () => {}),
+        (db) => root.repair(db),
+        (db) => root.embeddingIndexStates(db),
+        (db) => root.loadDemo(db),
+      ];
+      for (const work of works) {
+        const error = await thrownBy(() => work(database.db));
+        expect(error).toBeInstanceOf(Error);
+        expect(root.explain(error)).toMatch(/migrate|does not exist/);
+      }
+      await database.db.execute(sql`select 1`);
+    });
+  },
+  openEmpty,
+);
