@@ -122,7 +122,8 @@ const PLANTS = `SELECT 'ROUTINE ' || p.oid::regprocedure::text AS object, p.proo
  * Who may create in the schemas, by whatever way, and who owns what the migrations call or write to. A role
  * that nobody can log in as or switch to is nobody.
  */
-const GRANTS = `SELECT g.why, g.remedy, string_agg(quote_ident(l.rolname), ', ' ORDER BY l.rolname) AS logins
+const GRANTS = `SELECT g.why, g.remedy, array_to_string((array_agg(quote_ident(l.rolname) ORDER BY l.rolname))[1:5], ', ')
+        || CASE WHEN count(*) > 5 THEN format(' and %s more', count(*) - 5) ELSE '' END AS logins
       FROM (
         SELECT a.grantee, 'CREATE on schema ' || quote_ident(n.nspname)
             || CASE a.grantee WHEN 0 THEN ' is PUBLIC''s' ELSE ' is granted to ' || quote_ident(pg_get_userbyid(a.grantee)) END AS why,
