@@ -45,6 +45,7 @@ export type { Finding } from "./operate/drift/findings.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
+export { type TrustOptions, UntrustedSchemaError } from "./operate/migrate/public-schema.ts";
 export * from "./migrations.ts";
 export type { Violation } from "./operate/adopt/violations.ts";
 export * from "./fleet/prompts.ts";

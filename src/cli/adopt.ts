@@ -5,6 +5,7 @@ import {
   jsonOption,
   lockTimeoutOption,
   targetCommand,
+  trustPublicOption,
   withTarget,
 } from "./command.ts";
 import { print, printJson, progress, table } from "./print.ts";
@@ -13,6 +14,7 @@ interface AdoptCommandOptions extends TargetOptions {
   readonly dryRun?: true;
   readonly fillDefaults?: true;
   readonly lockTimeout?: number;
+  readonly trustPublic?: true;
   readonly json?: true;
 }
 
@@ -25,14 +27,29 @@ export const adoptCommand = targetCommand("adopt", {
   .option("--dry-run", "only read: show the differences, and the rows in the way; exit code 2")
   .option("--fill-defaults", "put a column's default where it holds NULL and must not")
   .addOption(lockTimeoutOption())
+  .addOption(trustPublicOption())
   .addOption(jsonOption())
-  .action(async ({ json, dryRun, fillDefaults, lockTimeout, ...target }: AdoptCommandOptions) =>
-    withTarget(target, async ({ db }) => {
-      const result = await adopt(db, { dryRun, fillDefaults, lockTimeout, onWait: progress });
-      if (!result.adopted) process.exitCode = EXIT.findings;
-      if (json) printJson(result);
-      else show(result, dryRun === true);
-    }),
+  .action(
+    async ({
+      json,
+      dryRun,
+      fillDefaults,
+      lockTimeout,
+      trustPublic,
+      ...target
+    }: AdoptCommandOptions) =>
+      withTarget(target, async ({ db }) => {
+        const result = await adopt(db, {
+          dryRun,
+          fillDefaults,
+          lockTimeout,
+          trustPublic,
+          onWait: progress,
+        });
+        if (!result.adopted) process.exitCode = EXIT.findings;
+        if (json) printJson(result);
+        else show(result, dryRun === true);
+      }),
   );
 
 function show(result: AdoptResult, isDryRun: boolean): void {

@@ -49,6 +49,12 @@ export const lockTimeoutOption = (
     `${description}, 0 not at all; then exit code 3 (default: no limit)`,
   ).argParser(seconds);
 
+export const trustPublicOption = () =>
+  new Option(
+    "--trust-public",
+    "go on although others may create in schema public, and could so run what they write as this login",
+  );
+
 /** Parses an option that takes seconds. */
 export function seconds(text: string): number {
   if (/^\d{1,7}(\.\d+)?$/.test(text)) return Number(text);

@@ -6,6 +6,7 @@ import {
   lockTimeoutOption,
   seconds,
   targetCommand,
+  trustPublicOption,
   withTarget,
 } from "./command.ts";
 import { begin, end, print, progress } from "./print.ts";
@@ -14,6 +15,7 @@ interface MigrateCommandOptions extends TargetOptions {
   dryRun?: true;
   wait: number;
   lockTimeout?: number;
+  trustPublic?: true;
 }
 
 export const migrateCommand = targetCommand("migrate", {
@@ -28,7 +30,8 @@ export const migrateCommand = targetCommand("migrate", {
   .option("--dry-run", "print the SQL that would run; exit code 2 if there is any")
   .option("--wait <seconds>", "wait for a server that is not up yet", seconds, 0)
   .addOption(lockTimeoutOption("wait no longer for another migrator or for a table in use"))
-  .action(async ({ dryRun, wait, lockTimeout, ...target }: MigrateCommandOptions) =>
+  .addOption(trustPublicOption())
+  .action(async ({ dryRun, wait, lockTimeout, trustPublic, ...target }: MigrateCommandOptions) =>
     withTarget({ ...target, create: true }, async ({ db }) => {
       if (dryRun) {
         await waitForServer(db, { seconds: wait, onWait: progress });
@@ -43,6 +46,7 @@ export const migrateCommand = targetCommand("migrate", {
       const { applied } = await migrate(db, {
         wait,
         lockTimeout,
+        trustPublic,
         onWait: progress,
         onApply: ({ name }) => begin(`  ${name}`),
         onApplied: (_, took) => end(`  ${took.toFixed(2)} s`),

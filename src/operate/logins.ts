@@ -1,6 +1,7 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { sql } from "drizzle-orm";
-import { type Database, rows, textArray } from "../client/sql.ts";
+import { withServersNames } from "../client/settings.ts";
+import { type Database, type Transaction, rows, textArray } from "../client/sql.ts";
 
 /** The roles that people and backends act as, and that policies name. */
 export const OUR_ROLES = ["anon", "authenticated", "service_role"] as const;
@@ -36,30 +37,35 @@ export async function createLogins(
   db: Database,
   passwords: Readonly<Record<LoginPurpose, string>>,
 ): Promise<void> {
-  await db.transaction(async (tx) => {
-    for (const [purpose, { name, memberOf }] of Object.entries(LOGINS)) {
-      const [existing] = rows<{ why: string | null }>(await tx.execute(whyUnsafe(name, memberOf)));
-      if (existing?.why) {
-        throw new Error(
-          `the role ${name} exists and ${existing.why}: drop or rename it, then try again. Nothing was changed.`,
-        );
-      }
-      const password = purpose === "application" ? passwords.application : passwords.backend;
-      const verifier = scramVerifier(password);
-      // A role statement takes no parameters: the verifier is bound to a setting and read from there.
-      await tx.execute(sql`select set_config('meta_agent.verifier', ${verifier}, true)`);
-      await tx.execute(
-        sql.raw(`DO $$ BEGIN
+  await db.transaction((tx) => withServersNames(tx, () => makeLogins(tx, passwords)));
+}
+
+async function makeLogins(
+  tx: Transaction,
+  passwords: Readonly<Record<LoginPurpose, string>>,
+): Promise<void> {
+  for (const [purpose, { name, memberOf }] of Object.entries(LOGINS)) {
+    const [existing] = rows<{ why: string | null }>(await tx.execute(whyUnsafe(name, memberOf)));
+    if (existing?.why) {
+      throw new Error(
+        `the role ${name} exists and ${existing.why}: drop or rename it, then try again. Nothing was changed.`,
+      );
+    }
+    const password = purpose === "application" ? passwords.application : passwords.backend;
+    const verifier = scramVerifier(password);
+    // A role statement takes no parameters: the verifier is bound to a setting and read from there.
+    await tx.execute(sql`select set_config('meta_agent.verifier', ${verifier}, true)`);
+    await tx.execute(
+      sql.raw(`DO $$ BEGIN
           EXECUTE format('${existing ? "ALTER" : "CREATE"} ROLE ${name} LOGIN NOINHERIT PASSWORD %L',
             current_setting('meta_agent.verifier'));
           -- From 16 on a membership has its own INHERIT, and an older one may have it on.
           EXECUTE 'GRANT ${memberOf.join(", ")} TO ${name}' || CASE
             WHEN current_setting('server_version_num')::int >= 160000 THEN ' WITH INHERIT FALSE, SET TRUE' ELSE '' END;
         END $$`),
-      );
-      await tx.execute(sql.raw(reachVector(name)));
-    }
-  });
+    );
+    await tx.execute(sql.raw(reachVector(name)));
+  }
 }
 
 /** Where the vector type is not in public, as on Supabase, the login must find it and its operators. */

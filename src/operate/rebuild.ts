@@ -144,19 +144,28 @@ async function onOneConnection<T>(
 }
 
 async function alone<T>(session: Queryable, work: (session: Queryable) => Promise<T>): Promise<T> {
+  const { former } = await one<{ former: string }>(
+    session,
+    sql`select pg_catalog.current_setting('search_path') as former`,
+  );
   const { locked } = await one<{ locked: boolean }>(
     session,
-    sql`select pg_try_advisory_lock(${LOCK}) as locked`,
+    sql`select pg_catalog.pg_try_advisory_lock(${LOCK}) as locked`,
   );
   if (!locked) {
     throw new Error("another rebuild of the embedding indexes is running: wait for it");
   }
   const end = () =>
     session.execute(
-      sql`select pg_advisory_unlock(${LOCK}), set_config('maintenance_work_mem', null, false),
-        set_config('client_connection_check_interval', null, false)`,
+      sql`select pg_catalog.pg_advisory_unlock(${LOCK}), pg_catalog.set_config('maintenance_work_mem', null, false),
+        pg_catalog.set_config('client_connection_check_interval', null, false),
+        pg_catalog.set_config('search_path', ${former}, false)`,
     );
   try {
+    // As `withServersNames`, but beside transactions: nothing is called that others made in public.
+    await session.execute(
+      sql`select pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false)`,
+    );
     // Else a build, and its lock, outlive a process that is interrupted. Not every platform can look.
     await session
       .execute(sql`select set_config('client_connection_check_interval', '1s', false)`)
@@ -205,9 +214,14 @@ async function build(
   await session.execute(sql`
     select set_config('maintenance_work_mem', greatest(${learningMemory(lists)}::bigint,
       pg_size_bytes(current_setting('maintenance_work_mem')) / 1024)::text || 'kB', false)`);
+  const { home } = await one<{ home: string }>(
+    session,
+    sql`select pg_catalog.quote_ident(n.nspname) as home
+        from pg_extension as e join pg_namespace as n on n.oid = e.extnamespace where e.extname = 'vector'`,
+  );
   await session.execute(
     sql.raw(
-      `create index concurrently ${name}_new on public.execution_embeddings using ivfflat (${column.name} vector_cosine_ops) with (lists = ${lists})`,
+      `create index concurrently ${name}_new on public.execution_embeddings using ivfflat (${column.name} ${home}.vector_cosine_ops) with (lists = ${lists})`,
     ),
   );
 }

@@ -6,6 +6,7 @@ import { explain } from "../../client/errors.ts";
 import type { Finding } from "../drift/findings.ts";
 import { CREATE_JOURNAL, JOURNAL_NAME, readJournal, recordStatement } from "../migrate/journal.ts";
 import { lockMigrators } from "../migrate/lock.ts";
+import { type TrustOptions, inTrustedSchemas } from "../migrate/public-schema.ts";
 import { MigrationError } from "../migrate/migrate.ts";
 import { MIGRATIONS } from "../../migrations.ts";
 import { type LiveTypes, type Violation, findViolations, liveTypes } from "./violations.ts";
@@ -14,7 +15,7 @@ import { withServersNames } from "../../client/settings.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
 
 /** How to take a database over. */
-export interface AdoptOptions {
+export interface AdoptOptions extends TrustOptions {
   /** Only look, in a read-only transaction. Default false. */
   readonly dryRun?: boolean | undefined;
   /** Put a column's default where it holds NULL and must not. Default false: such a row is a violation. */
@@ -55,17 +56,21 @@ export interface AdoptResult {
  * @throws {Error} before anything is changed: the journal exists or none of the tables does (run migrate),
  * a column has a type that cannot be converted without loss; and when the result would still differ
  * @throws {LockedError} when the migrators' lock was not to be had within `lockTimeout`
+ * @throws {UntrustedSchemaError} before anything is changed, when others have planted or could plant in schema
+ * public what would run with this login's rights
  */
 export async function adopt(
   db: Database,
-  { dryRun = false, fillDefaults = false, lockTimeout, onWait }: AdoptOptions = {},
+  { dryRun = false, fillDefaults = false, lockTimeout, onWait, trustPublic }: AdoptOptions = {},
 ): Promise<AdoptResult> {
   const adoptAll = async (tx: Transaction): Promise<AdoptResult> => {
-    if (!dryRun) await lockMigrators(tx, { timeout: lockTimeout, onWait });
     await demandPublicFirst(tx);
-    const result = await withServersNames(tx, () => look(tx, fillDefaults));
+    const result = await withServersNames(tx, async () => {
+      if (!dryRun) await lockMigrators(tx, { timeout: lockTimeout, onWait });
+      return look(tx, fillDefaults);
+    });
     if (dryRun || result.offences.length > 0) return { adopted: false, ...result };
-    await takeOver(tx, result.filled);
+    await inTrustedSchemas(tx, { trustPublic }, () => takeOver(tx, result.filled));
     return { adopted: true, ...result };
   };
   return confinedTransaction(db, adoptAll, {

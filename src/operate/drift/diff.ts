@@ -61,8 +61,10 @@ export class RepairError extends Error {
  */
 export async function repair(db: Database, options: RepairOptions = {}): Promise<RepairResult> {
   const work = async (tx: Transaction) => {
-    await lockMigrators(tx, { timeout: options.lockTimeout, onWait: options.onWait });
-    const pending = await pendingMigrations(tx);
+    const pending = await withServersNames(tx, async () => {
+      await lockMigrators(tx, { timeout: options.lockTimeout, onWait: options.onWait });
+      return pendingMigrations(tx);
+    });
     if (pending.length > 0) {
       throw new MigrationError(
         `${pending.length} ${pending.length === 1 ? "migration is" : "migrations are"} pending: run meta-agent-db migrate, then repair what is left. Nothing was changed.`,

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CREATE_JOURNAL, JOURNAL_NAME, recordStatement } from "./journal.ts";
 import { LOCK_KEY } from "./lock.ts";
+import { afterLook } from "./public-schema.ts";
 import { MIGRATIONS, type Migration } from "../../migrations.ts";
 
 /**
@@ -13,7 +14,7 @@ import { MIGRATIONS, type Migration } from "../../migrations.ts";
 export function installSql(): string {
   return [
     "-- The database of meta-agent-db, or what is missing of it. May be run again at any time.",
-    guarded(MIGRATIONS, "FULL JOIN"),
+    asStatement(afterLook(`${guarded(MIGRATIONS, "FULL JOIN")};`)),
   ].join("\n");
 }
 
@@ -38,39 +39,46 @@ export function ejectSupabase(directory: string): Ejected {
     unchanged: new Array<string>(),
     left: new Array<string>(),
   };
-  for (const { file, text } of supabaseFiles(MIGRATIONS)) {
+  for (const { file, text, former } of supabaseFiles(MIGRATIONS)) {
     const path = join(directory, file);
     if (!existsSync(path)) {
       writeFileSync(path, text, { flag: "wx" });
       result.written.push(file);
     } else {
-      const isSame = readFileSync(path, "utf8") === text;
+      const isSame = [text, former].includes(readFileSync(path, "utf8"));
       (isSame ? result.unchanged : result.left).push(file);
     }
   }
   return result;
 }
 
+interface SupabaseFile {
+  readonly file: string;
+  readonly text: string;
+  /** As 0.1.0 wrote it, which does not look for plants first. Whoever has it need not have it anew. */
+  readonly former: string;
+}
+
 /** Supabase tells migrations apart by the second; those of one second move to the next free ones. */
-function supabaseFiles(migrations: readonly Migration[]): { file: string; text: string }[] {
+function supabaseFiles(migrations: readonly Migration[]): SupabaseFile[] {
   let last = 0;
   return migrations.map((migration) => {
     last = Math.max(last + 1, Math.floor(migration.when / 1000));
     const time = new Date(last * 1000).toISOString().replace(/\D/g, "").slice(0, 14);
+    const head = `-- ${migration.name} of meta-agent-db. Not to be edited: a change is a migration of its own.\n`;
+    const block = guarded([migration], "LEFT JOIN");
     return {
       file: `${time}_meta_agent_${migration.name.replace(/^\d+_/, "")}.sql`,
-      text: [
-        `-- ${migration.name} of meta-agent-db. Not to be edited: a change is a migration of its own.`,
-        guarded([migration], "LEFT JOIN"),
-      ].join("\n"),
+      text: head + asStatement(afterLook(`${block};`)),
+      former: head + asStatement(block),
     };
   });
 }
 
-/** One statement that applies what is pending; with FULL JOIN it refuses a journal that knows of more. */
+/** One block that applies what is pending; with FULL JOIN it refuses a journal that knows of more. */
 function guarded(migrations: readonly Migration[], kind: "FULL JOIN" | "LEFT JOIN"): string {
   const files = migrations.map(({ name, when, hash }) => `    ('${name}', ${when}, '${hash}')`);
-  const body = `DECLARE
+  return `DECLARE
   problems text;
 BEGIN
   PERFORM pg_advisory_xact_lock(${LOCK_KEY});
@@ -92,6 +100,10 @@ ${files.join(",\n")}
       USING HINT = 'Nothing was applied. Run meta-agent-db status to see more.';
   END IF;
 ${migrations.map(guardedFile).join("")}END `;
+}
+
+/** A block of PL/pgSQL as a statement. */
+function asStatement(body: string): string {
   const tag = tagFor(body);
   return `DO ${tag}\n${body}${tag};\n`;
 }
@@ -122,17 +134,20 @@ export const PREREQUISITES_SQL = `-- Run as superuser, in the database, before i
 -- May be run again. pgvector 0.8 or newer must be installed on the server.
 DO $$
 DECLARE
-  role_name text;
+  role_name pg_catalog.text;
+  former pg_catalog.text := pg_catalog.current_setting('search_path');
 BEGIN
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   FOREACH role_name IN ARRAY ARRAY['anon', 'authenticated', 'service_role'] LOOP
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = role_name) THEN
       EXECUTE format('CREATE ROLE %I NOLOGIN NOINHERIT', role_name);
     END IF;
   END LOOP;
   IF NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'vector') THEN
-    EXECUTE 'CREATE EXTENSION vector' || CASE
-      WHEN to_regnamespace('extensions') IS NULL THEN '' ELSE ' SCHEMA extensions' END;
+    EXECUTE 'CREATE EXTENSION vector SCHEMA ' || CASE
+      WHEN to_regnamespace('extensions') IS NULL THEN 'public' ELSE 'extensions' END;
   END IF;
+  PERFORM set_config('search_path', former, true);
 END $$;
 -- A login that migrates without owning the database needs two grants; put in the names:
 --   GRANT CREATE ON DATABASE app TO deploy;

@@ -47,12 +47,16 @@ export class UnreadableJournalError extends Error {
  */
 export async function readJournal(db: Queryable): Promise<JournalRow[]> {
   // By the catalog: to_regclass raises where the schema may not be looked into.
-  const [journal] = rows<{ readable: boolean; owner: string; login: string }>(
+  const [journal] = rows<{ readable: boolean; plain: boolean; owner: string; login: string }>(
     await db.execute(sql`
-      select has_schema_privilege(n.oid, 'USAGE') and has_table_privilege(c.oid, 'SELECT') as readable,
-        pg_get_userbyid(c.relowner) as owner, pg_catalog.quote_ident(current_user) as login
-      from pg_class as c join pg_namespace as n on n.oid = c.relnamespace
-      where n.nspname = ${JOURNAL.schema} and c.relname = ${JOURNAL.table}`),
+      select pg_catalog.has_schema_privilege(n.oid, 'USAGE') and pg_catalog.has_table_privilege(c.oid, 'SELECT') as readable,
+        c.relkind operator(pg_catalog.=) 'r' and not pg_catalog.row_security_active(c.oid) and not exists (
+          select from pg_catalog.pg_attribute as a join pg_catalog.pg_type as t on t.oid operator(pg_catalog.=) a.atttypid
+          where a.attrelid operator(pg_catalog.=) c.oid
+            and t.typnamespace operator(pg_catalog.<>) 'pg_catalog'::pg_catalog.regnamespace) as plain,
+        pg_catalog.pg_get_userbyid(c.relowner) as owner, pg_catalog.quote_ident(current_user) as login
+      from pg_catalog.pg_class as c join pg_catalog.pg_namespace as n on n.oid operator(pg_catalog.=) c.relnamespace
+      where n.nspname operator(pg_catalog.=) ${JOURNAL.schema} and c.relname operator(pg_catalog.=) ${JOURNAL.table}`),
   );
   if (!journal) return [];
   if (!journal.readable) {
@@ -63,11 +67,16 @@ export async function readJournal(db: Queryable): Promise<JournalRow[]> {
       ].join("\n"),
     );
   }
+  if (!journal.plain) {
+    throw new UnreadableJournalError(
+      `${JOURNAL_NAME} of ${journal.owner} is not the table that migrate makes: to read it would run what its owner wrote. Rename or drop it, then try again.`,
+    );
+  }
   const entries = rows<{ when: string; hash: string; at: string | null; by: string | null }>(
     await db.execute(
       sql.raw(`
-        select created_at::text as "when", hash,
-          pg_catalog.to_jsonb(journal) ->> 'applied_at' as at, pg_catalog.to_jsonb(journal) ->> 'applied_by' as by
+        select created_at::pg_catalog.text as "when", hash,
+          pg_catalog.to_jsonb(journal) operator(pg_catalog.->>) 'applied_at' as at, pg_catalog.to_jsonb(journal) operator(pg_catalog.->>) 'applied_by' as by
         from ${JOURNAL_NAME} as journal order by id`),
     ),
   );

@@ -10,11 +10,13 @@ import {
   recordStatement,
 } from "./journal.ts";
 import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
+import { type TrustOptions, inTrustedSchemas, trustStatement } from "./public-schema.ts";
 import { MIGRATIONS, type Migration } from "../../migrations.ts";
+import { withServersNames } from "../../client/settings.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
 
 /** How to migrate, and what to tell meanwhile. */
-export interface MigrateOptions {
+export interface MigrateOptions extends TrustOptions {
   /** Seconds to wait for a server that is not up yet. Default 0. */
   readonly wait?: number | undefined;
   /** Seconds to wait for the migrators' lock and for each lock on a table; 0 to fail at once. Default: without limit. */
@@ -114,6 +116,8 @@ export class MigrationError extends Error {
  * applied when an applied file was edited or skipped since, or the journal knows files that this package
  * does not
  * @throws {LockedError} when a lock was not to be had within `lockTimeout`, naming who has it
+ * @throws {UntrustedSchemaError} before anything is applied, when others have planted or could plant in schema
+ * public what would run with this login's rights
  */
 export async function migrate(
   db: Database,
@@ -123,16 +127,19 @@ export async function migrate(
     onApply,
     onApplied,
     onWait,
+    trustPublic,
     migrations = MIGRATIONS,
   }: MigrateOptions = {},
 ): Promise<MigrateResult> {
   await waitForServer(db, { seconds: wait, onWait });
   // Kept outside of the transaction: when it loses its connection, what it throws is replaced by the driver.
   let at: { migration: Migration; index: number } | undefined;
-  const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
+  const lookForPending = async (tx: Transaction) => {
     await lockMigrators(tx, { timeout: lockTimeout, onWait });
-    const pending = pendingOf(migrations, await readJournal(tx));
-    if (pending.length > 0) await tx.execute(sql.raw(CREATE_JOURNAL));
+    return pendingOf(migrations, await readJournal(tx));
+  };
+  const apply = async (tx: Transaction, pending: readonly Migration[]): Promise<MigrateResult> => {
+    await tx.execute(sql.raw(CREATE_JOURNAL));
     for (const migration of pending) {
       await onApply?.(migration);
       const start = performance.now();
@@ -145,6 +152,11 @@ export async function migrate(
       await onApplied?.(migration, (performance.now() - start) / 1000);
     }
     return { applied: pending.map(({ name }) => name) };
+  };
+  const migrateAll = async (tx: Transaction): Promise<MigrateResult> => {
+    const pending = await withServersNames(tx, () => lookForPending(tx));
+    if (pending.length === 0) return { applied: [] };
+    return inTrustedSchemas(tx, { trustPublic }, () => apply(tx, pending));
   };
   try {
     // Whatever the server's default: a snapshot older than the lock would not see what the last one did.
@@ -181,6 +193,7 @@ export function migrationSql(pending: readonly Migration[]): string {
   );
   return [
     "BEGIN;",
+    `${trustStatement()};`,
     `SELECT pg_advisory_xact_lock(${LOCK_KEY});`,
     CREATE_JOURNAL,
     ...files,
