@@ -20,7 +20,7 @@ import * as tables from "meta-agent-db/schema";
 import { newAgent, openTestDatabase } from "meta-agent-db/testing";
 import { AGENT_STATUSES, type AgentStatus } from "meta-agent-db/values";
 import { insertAgentSchema } from "meta-agent-db/zod";
-import pg from "pg";
+import { Client, Pool } from "pg";
 
 const notes = pgTable("notes", {
   agentId: uuid("agent_id").references(() => agentRegistry.id),
@@ -88,7 +88,7 @@ async function main(): Promise<void> {
   await embedded.close();
 
   const { databaseUrl } = databaseUrls();
-  const pool = new pg.Pool({ connectionString: databaseUrl });
+  const pool = new Pool({ connectionString: databaseUrl });
   // Without a listener pg ends the process when a connection is lost.
   pool.on("connect", (client) => client.on("error", () => {}));
   const db = drizzle(pool, { schema });
@@ -109,7 +109,7 @@ async function main(): Promise<void> {
       await tx.execute(sql`select 1`);
     });
     await assert.rejects(interrupted);
-    const client = new pg.Client({ connectionString: databaseUrl });
+    const client = new Client({ connectionString: databaseUrl });
     await client.connect();
     await use(drizzle(client, { schema }));
     await client.end();

@@ -11,9 +11,16 @@ interface Loan<Session> {
   readonly giveBack: (hasEnded: boolean) => void;
 }
 
-/** What is needed of a `Pool` of pg, and of a client that it lends. */
+/** What is needed of a `Pool` of pg. */
 interface Pool {
-  connect(): Promise<{ release: (destroy?: boolean) => void }>;
+  connect(): Promise<Lent>;
+}
+
+/** What is needed of a client that it lends. */
+interface Lent {
+  release: (destroy?: boolean) => void;
+  on(event: "error", listener: () => void): unknown;
+  off(event: "error", listener: () => void): unknown;
 }
 
 /** What is needed of a `Client` of pg. */
@@ -44,15 +51,23 @@ export function lend<Session extends object>(session: Session): Loan<Session> {
 }
 
 function lendOf<Session extends object>(pool: Pool, session: Session): Loan<Session> {
-  let release: ((destroy?: boolean) => void) | undefined;
+  let giveBack = (_destroy: boolean): void => {};
   const connect = async () => {
     const lent = await pool.connect();
     // The pool gives it a new one each time.
-    ({ release } = lent);
+    const { release } = lent;
     lent.release = () => {};
+    // The pool does not listen to what it has lent, and an error that nobody hears ends the process. Who
+    // loses the connection is told by the statement that fails.
+    const hear = () => {};
+    lent.on("error", hear);
+    giveBack = (destroy) => {
+      release(destroy);
+      lent.off("error", hear);
+    };
     return lent;
   };
   const lender: Pool = Object.create(pool, { connect: { value: connect } });
   Object.defineProperty(session, "client", { value: lender });
-  return { session, giveBack: (hasEnded) => release?.(!hasEnded) };
+  return { session, giveBack: (hasEnded) => giveBack(!hasEnded) };
 }

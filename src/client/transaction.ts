@@ -25,6 +25,8 @@ interface TransactionState {
   lost: boolean;
   /** A statement has failed. Only postgres.js tells whoever goes on that nothing was committed. */
   failed: boolean;
+  /** What the work was rejected with. */
+  rejection?: { readonly error: unknown };
   /** Statements that are running. */
   readonly running: Set<Promise<unknown>>;
   /** Settles, never rejects, when no COPY has the connection to itself. */
@@ -87,6 +89,9 @@ export async function confinedTransaction<Tx extends Executor, T>(
       // Unless a savepoint was rolled back, PostgreSQL refuses this.
       if (state.failed && state.commit === "statement") await tx.execute(sql`select 1`);
       return result;
+    } catch (error) {
+      state.rejection = { error };
+      throw error;
     } finally {
       state.over = true;
       await state.copied;
@@ -100,7 +105,8 @@ export async function confinedTransaction<Tx extends Executor, T>(
   } catch (error) {
     // A BEGIN that the server refused leaves nothing open.
     if (!state.over) state.ended = isRefusal(error);
-    throw error;
+    // postgres.js would say that its ROLLBACK has lost the connection, not why the work failed.
+    throw state.rejection ? state.rejection.error : error;
   } finally {
     state.lost ||= !state.over;
     state.over = true;
@@ -228,7 +234,7 @@ async function endBy(
   state: TransactionState,
   send: () => Promise<unknown>,
 ): Promise<unknown> {
-  // The ROLLBACK that follows a COMMIT that failed: what that left is not for the next statement to mend.
+  // The ROLLBACK that follows a COMMIT without an answer: what that left is not for the next statement to mend.
   if (state.commit === "sent") return undefined;
   state.commit = "sent";
   try {
@@ -238,7 +244,9 @@ async function endBy(
   } catch (error) {
     // The caller is told why the work failed, not that it could not be rolled back in words.
     if (statement === "rollback") return undefined;
-    state.ended = isRefusal(error);
+    // Refused before it was tried, as by a cancel that came late, it leaves its transaction open: the ROLLBACK
+    // that follows is sent.
+    if (isRefusal(error)) state.commit = "statement";
     throw error;
   }
 }

@@ -98,7 +98,9 @@ async function launch(folder: string): Promise<ChildProcess> {
   }
   const [program = "", ...words] = command;
   const child = spawn(program, words, { cwd: folder, stdio: ["ignore", "ignore", "pipe"] });
-  process.once("exit", () => child.kill("SIGKILL"));
+  const kill = () => child.kill("SIGKILL");
+  process.once("exit", kill);
+  child.once("exit", () => process.off("exit", kill));
   await printed(child.stderr, /process up/);
   return child;
 }
