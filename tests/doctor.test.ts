@@ -139,6 +139,32 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
       ],
     ],
     [
+      "a SECURITY DEFINER function whose body names a table of ours",
+      [
+        `create function doctor_count() returns bigint language plpgsql security definer as
+           $$ begin return (select count(*) from public.Agent_Registry); end $$`,
+      ],
+      [
+        /^warning isolation: public.doctor_count\(\) is SECURITY DEFINER, .+ seems to read agent_registry as postgres/,
+      ],
+    ],
+    [
+      "a SECURITY DEFINER function whose body reads a table of ours, and one by a view, in any schema",
+      [
+        'create schema "Doctor"',
+        'grant usage on schema "Doctor" to authenticated',
+        'create view "Doctor".fair with (security_invoker) as table agent_slas',
+        `create function "Doctor".one() returns bigint language sql security definer
+           begin atomic select count(*) from agent_registry; end`,
+        `create procedure "Doctor".two() language sql security definer
+           begin atomic select from "Doctor".fair; end`,
+      ],
+      [
+        /^warning isolation: "Doctor".one\(\) is SECURITY DEFINER, .+ reads agent_registry as/,
+        /^warning isolation: "Doctor".two\(\) is SECURITY DEFINER, .+ reads agent_slas as/,
+      ],
+    ],
+    [
       "a reference without an index, of the user's own table",
       [
         "create table notes (agent_id uuid references agent_registry, sla_id uuid references agent_slas)",
@@ -208,6 +234,61 @@ suite("doctor", (database) => {
         "warning schema: column agent_slas.note is not of the migrations",
         "warning schema: index idx_agent_slas_agent_id on agent_slas is missing",
         'error schema: policy "Users see own org SLAs" on agent_slas is missing',
+      ]);
+    });
+  });
+
+  test("SECURITY DEFINER functions that open nothing to tenants are no findings", async () => {
+    await undone(database, async (tx) => {
+      const body = "as 'select count(*) from public.agent_registry'";
+      const make = "create function doctor_count() returns bigint language sql";
+      await run(tx, [
+        // Of another table; of an owner to whom the policies apply; a trigger's; not for tenants; in a schema
+        // that they may not use.
+        "create function one() returns text language sql security definer as $$ select 'agent_registry_old' $$",
+        "create role doctor_poor",
+        `${make.replace("doctor_count", "two")} security definer ${body}`,
+        "alter function two() owner to doctor_poor",
+        `create function three() returns trigger language plpgsql security definer as
+           $$ begin perform count(*) from agent_registry; return new; end $$`,
+        `${make.replace("doctor_count", "four")} security definer ${body}`,
+        "revoke execute on function four() from public",
+        "create schema hidden",
+        `${make.replace("doctor_count", "hidden.five")} security definer ${body}`,
+        `${make.replace("doctor_count", "six")} ${body}`,
+      ]);
+      expect(grave(await examine(tx))).toEqual([]);
+    });
+  });
+
+  test("a table that inherits is an error, with the repair that closes it", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, ["create table spy ()", "alter table agent_registry inherit spy"]);
+      expect((await examine(tx)).filter(({ level }) => level === "error")).toEqual([
+        {
+          level: "error",
+          check: "schema",
+          message: expect.stringMatching(
+            /^inheritance of agent_registry from spy is not of the migrations\. /,
+          ),
+          next: "meta-agent-db diff --repair",
+        },
+      ]);
+    });
+  });
+
+  test("a publication of our tables is told", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        "create table notes ()",
+        "create publication mine for table agent_slas, notes, agent_registry",
+      ]);
+      const found = (await examine(tx)).filter(({ check }) => check === "isolation");
+      expect(found).toMatchObject([
+        {
+          level: "info",
+          message: expect.stringMatching(/^the publication mine .+: agent_registry, agent_slas$/),
+        },
       ]);
     });
   });
@@ -546,7 +627,9 @@ suite(
 
 async function plant(tx: Transaction): Promise<void> {
   const files = [
-    ...["check", "doctor", "logins", "rows", "schema", "upkeep"].map((name) => `doctor/${name}.ts`),
+    ...["check", "doctor", "isolation", "logins", "rows", "schema", "upkeep"].map(
+      (name) => `doctor/${name}.ts`,
+    ),
     ...["drift/catalog.ts", "drift/kinds.ts", "migrate/journal.ts", "rebuild.ts"],
   ];
   for (const statement of planted([

@@ -10,6 +10,7 @@ import {
   info,
   ours,
 } from "./check.ts";
+import { definers, publications } from "./isolation.ts";
 import { logins, operator, roles } from "./logins.ts";
 import { counters, crossed, platform } from "./rows.ts";
 import { bloat, differences, embeddings, indexes, references, statistics } from "./schema.ts";
@@ -32,6 +33,8 @@ const CHECKS: readonly Check[] = [
   logins,
   operator,
   roles,
+  definers,
+  publications,
   references,
   indexes,
   bloat,
