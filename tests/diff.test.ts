@@ -303,6 +303,8 @@ const HARMLESS = [
   "create table mine (id uuid primary key, agent_id uuid references agent_registry)",
   "create view mine_alone as table mine",
   "create policy mine on mine using (true)",
+  "create table mine_in_trees (id uuid primary key, parent uuid references mine_in_trees, organization_id uuid)",
+  "select meta_agent.isolate('mine_in_trees', 'trees')",
   "create trigger mine before update on mine for each row execute function suppress_redundant_updates_trigger()",
   "create function mine() returns bigint language sql as 'select count(*) from public.agent_registry'",
   "alter table agent_registry set (fillfactor = 80, autovacuum_enabled = off)",

@@ -10,7 +10,7 @@ import {
   info,
   ours,
 } from "./check.ts";
-import { definers, publications } from "./isolation.ts";
+import { definers, isolated, publications, unguarded } from "./isolation.ts";
 import { logins, operator, roles } from "./logins.ts";
 import { counters, crossed, platform } from "./rows.ts";
 import { bloat, differences, embeddings, indexes, references, statistics } from "./schema.ts";
@@ -35,6 +35,8 @@ const CHECKS: readonly Check[] = [
   roles,
   definers,
   publications,
+  unguarded,
+  isolated,
   references,
   indexes,
   bloat,

@@ -76,6 +76,13 @@ ruled as (
   from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'f')
 ), functions as (
   select p.*, p.oid::regprocedure::text as path from pg_proc p where p.pronamespace = to_regnamespace('meta_agent')
+    -- What isolate makes for a table of the user's own that refers to itself is not of the migrations, nor one too many.
+    and not exists (
+      select from pg_class c join pg_policy y on y.polrelid = c.oid
+      join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = y.oid and d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid
+      where c.relnamespace = to_regnamespace('public') and c.oid not in (select oid from tables)
+        and p.proname = ('own_' || c.relname || '_row')::name
+        and p.prosrc like '% WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) ')
 ), schemas as (
   select * from pg_namespace where nspname in ('meta_agent', 'drizzle', 'public')
 ), journal as (
