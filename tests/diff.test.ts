@@ -89,6 +89,46 @@ suite("diff", (database) => {
     });
   });
 
+  test("a table that inherits shows its rows through its parent to nobody once it is repaired", async () => {
+    const [ours, theirs] = [
+      "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10",
+      "c93b8f0e-2a47-4a7e-8a2b-64d1f4f0a111",
+    ];
+    const seen = async (tx: Transaction) => {
+      await run(tx, [
+        "set local role authenticated",
+        `select set_config('request.jwt.claims', '{"organization_id": "${ours}"}', true)`,
+      ]);
+      const found = rows<{ count: number }>(
+        await tx.execute(sql`select count(*)::int as count from spy`),
+      );
+      await run(tx, ["reset role"]);
+      return found;
+    };
+    await undone(database.db, async (tx) => {
+      await run(tx, [
+        `insert into agent_registry (agent_name, display_name, category, organization_id)
+         values ('a', 'A', 'sales', '${theirs}')`,
+        "create table spy (like agent_registry)",
+        "alter table agent_registry inherit spy",
+        "grant select on spy to authenticated",
+      ]);
+      expect(await seen(tx)).toEqual([{ count: 1 }]);
+      await repair(tx, { only: ({ object }) => object.startsWith("inheritance") });
+      expect(await seen(tx)).toEqual([{ count: 0 }]);
+    });
+  });
+
+  test("partitions of a table of ours are no findings", async () => {
+    await undone(database.db, async (tx) => {
+      await run(tx, [
+        "create table meta_agent.parts (at date) partition by range (at)",
+        "create table one_part partition of meta_agent.parts default",
+      ]);
+      expect(await named(tx)).toEqual(["extra table meta_agent.parts"]);
+    });
+  });
+
   test("two objects that read alike are two findings", async () => {
     await undone(database.db, async (tx) => {
       await run(tx, [
@@ -263,6 +303,8 @@ const HARMLESS = [
   "create table mine (id uuid primary key, agent_id uuid references agent_registry)",
   "create view mine_alone as table mine",
   "create policy mine on mine using (true)",
+  "create table mine_in_trees (id uuid primary key, parent uuid references mine_in_trees, organization_id uuid)",
+  "select meta_agent.isolate('mine_in_trees', 'trees')",
   "create trigger mine before update on mine for each row execute function suppress_redundant_updates_trigger()",
   "create function mine() returns bigint language sql as 'select count(*) from public.agent_registry'",
   "alter table agent_registry set (fillfactor = 80, autovacuum_enabled = off)",
@@ -284,6 +326,17 @@ const SAFETY: [title: string, safe: boolean, ...statements: string[]][] = [
   ],
   ["TRUNCATE for everyone", true, "grant truncate on agent_slas to public"],
   ["a table of service_role's", true, "alter table agent_slas owner to service_role"],
+  [
+    "a table of ours that inherits from another one",
+    true,
+    "create table spy ()",
+    "alter table agent_slas inherit spy",
+  ],
+  [
+    "a table of the user's that inherits from ours",
+    false,
+    "create table heir () inherits (agent_slas)",
+  ],
   [
     "NULL allowed, as rows may hold it now",
     false,

@@ -59,6 +59,62 @@ const embedded = (count: number) => [
   "analyze",
 ];
 
+/** Tables of the user's own that are isolated. */
+const OWN_TABLES = [
+  `create table notes (id uuid primary key, agent_id uuid not null references agent_registry, sla_id uuid,
+     parent uuid references notes, organization_id uuid default meta_agent.current_organization_id())`,
+  "create index on notes (agent_id)",
+  "create index on notes (sla_id)",
+  "create index on notes (parent)",
+  "create table note_words (id uuid primary key, note_id uuid not null references notes)",
+  "create index on note_words (note_id)",
+  "create table plain_notes (organization_id uuid)",
+  "select meta_agent.isolate('notes', 'notes')",
+  "select meta_agent.isolate('note_words', 'words of \"notes\"')",
+  "select meta_agent.isolate('plain_notes', 'plain notes')",
+];
+
+const ISOLATED: [title: string, damage: string[], problems: string][] = [
+  ["row-level security off", ["alter table notes disable row level security"], "row-level .+ off"],
+  ...["see", "add", "change", "remove"].map((verb): [string, string[], string] => [
+    `the policy to ${verb} dropped`,
+    [`drop policy "Users ${verb} own org notes" on notes`],
+    `the policy "Users ${verb} own org notes" is missing`,
+  ]),
+  [
+    "the backend's policy dropped",
+    [`drop policy "Service role full access" on notes`],
+    `the policy "Service role full access" is missing`,
+  ],
+  [
+    "a policy that shows all",
+    [`alter policy "Users see own org notes" on notes using (true)`],
+    `the policy "Users see own org notes" is changed`,
+  ],
+  [
+    "a policy for everyone",
+    [`alter policy "Users see own org notes" on notes to public`],
+    `the policy "Users see own org notes" is changed`,
+  ],
+  [
+    "policies that look at no parent",
+    [
+      `alter policy "Users add own org notes" on notes with check (organization_id = (select meta_agent.current_organization_id()))`,
+    ],
+    `the policy "Users add own org notes" is changed`,
+  ],
+  [
+    "a reference that came later",
+    ["alter table notes add foreign key (sla_id) references agent_slas"],
+    `the policy "Users add own org notes" is changed; the policy "Users change own org notes" is changed`,
+  ],
+  [
+    "privileges that look past policies",
+    ["grant truncate on notes to authenticated", "grant select on notes to anon, public"],
+    "PUBLIC may SELECT, anon may SELECT, authenticated may TRUNCATE",
+  ],
+];
+
 /** What is wrong, what is done for that, and what is said. */
 const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?: DoctorOptions][] =
   [
@@ -139,6 +195,63 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
       ],
     ],
     [
+      "a SECURITY DEFINER function whose body names a table of ours",
+      [
+        `create function doctor_count() returns bigint language plpgsql security definer as
+           $$ begin return (select count(*) from public.Agent_Registry); end $$`,
+      ],
+      [
+        /^warning isolation: public.doctor_count\(\) is SECURITY DEFINER, .+ seems to read agent_registry as postgres/,
+      ],
+    ],
+    [
+      "a SECURITY DEFINER function whose body reads a table of ours, and one by a view, in any schema",
+      [
+        'create schema "Doctor"',
+        'grant usage on schema "Doctor" to authenticated',
+        'create view "Doctor".fair with (security_invoker) as table agent_slas',
+        `create function "Doctor".one() returns bigint language sql security definer
+           begin atomic select count(*) from agent_registry; end`,
+        `create procedure "Doctor".two() language sql security definer
+           begin atomic select from "Doctor".fair; end`,
+      ],
+      [
+        /^warning isolation: "Doctor".one\(\) is SECURITY DEFINER, .+ reads agent_registry as/,
+        /^warning isolation: "Doctor".two\(\) is SECURITY DEFINER, .+ reads agent_slas as/,
+      ],
+    ],
+    [
+      "a table of the user's own without row-level security, and open to tenants",
+      [
+        "create table notes (organization_id uuid)",
+        "grant select (organization_id) on notes to authenticated",
+      ],
+      [/^error isolation: public.notes has an organization_id and no row-level security: tenants/],
+    ],
+    [
+      "tables of the user's own without row-level security, and one without a policy",
+      [
+        "create table notes (organization_id uuid)",
+        "create schema mine",
+        "create table mine.notes (organization_id uuid)",
+        "create table papers (organization_id uuid)",
+        "alter table papers enable row level security",
+        // Supabase's default privileges do it.
+        "grant all on papers to anon, authenticated",
+        "alter table mine.notes enable row level security",
+        "create policy own on mine.notes using (true)",
+      ],
+      [
+        /^warning isolation: public.notes has an organization_id and no row-level security: a grant/,
+        /^warning isolation: public.papers has an organization_id and no policy/,
+      ],
+    ],
+    ...ISOLATED.map(([title, damage, problems]): [string, string[], RegExp[]] => [
+      `a table of the user's own, isolated, and then ${title},`,
+      [...OWN_TABLES, ...damage],
+      [new RegExp(`^error isolation: public.notes is no longer as .+: ${problems}$`)],
+    ]),
+    [
       "a reference without an index, of the user's own table",
       [
         "create table notes (agent_id uuid references agent_registry, sla_id uuid references agent_slas)",
@@ -208,6 +321,72 @@ suite("doctor", (database) => {
         "warning schema: column agent_slas.note is not of the migrations",
         "warning schema: index idx_agent_slas_agent_id on agent_slas is missing",
         'error schema: policy "Users see own org SLAs" on agent_slas is missing',
+      ]);
+    });
+  });
+
+  test("tables of the user's own that are isolated, or nobody's organization's, are no findings", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        ...OWN_TABLES,
+        "create table words (word text)",
+        "create policy mine on notes as restrictive to authenticated using (agent_id is not null)",
+      ]);
+      expect(grave(await examine(tx))).toEqual([]);
+    });
+  });
+
+  test("SECURITY DEFINER functions that open nothing to tenants are no findings", async () => {
+    await undone(database, async (tx) => {
+      const body = "as 'select count(*) from public.agent_registry'";
+      const make = "create function doctor_count() returns bigint language sql";
+      await run(tx, [
+        // Of another table; of an owner to whom the policies apply; a trigger's; not for tenants; in a schema
+        // that they may not use.
+        "create function one() returns text language sql security definer as $$ select 'agent_registry_old' $$",
+        "create role doctor_poor",
+        `${make.replace("doctor_count", "two")} security definer ${body}`,
+        "alter function two() owner to doctor_poor",
+        `create function three() returns trigger language plpgsql security definer as
+           $$ begin perform count(*) from agent_registry; return new; end $$`,
+        `${make.replace("doctor_count", "four")} security definer ${body}`,
+        "revoke execute on function four() from public",
+        "create schema hidden",
+        `${make.replace("doctor_count", "hidden.five")} security definer ${body}`,
+        `${make.replace("doctor_count", "six")} ${body}`,
+      ]);
+      expect(grave(await examine(tx))).toEqual([]);
+    });
+  });
+
+  test("a table that inherits is an error, with the repair that closes it", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, ["create table spy ()", "alter table agent_registry inherit spy"]);
+      expect((await examine(tx)).filter(({ level }) => level === "error")).toEqual([
+        {
+          level: "error",
+          check: "schema",
+          message: expect.stringMatching(
+            /^inheritance of agent_registry from spy is not of the migrations\. /,
+          ),
+          next: "meta-agent-db diff --repair",
+        },
+      ]);
+    });
+  });
+
+  test("a publication of our tables is told", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        "create table notes ()",
+        "create publication mine for table agent_slas, notes, agent_registry",
+      ]);
+      const found = (await examine(tx)).filter(({ check }) => check === "isolation");
+      expect(found).toMatchObject([
+        {
+          level: "info",
+          message: expect.stringMatching(/^the publication mine .+: agent_registry, agent_slas$/),
+        },
       ]);
     });
   });
@@ -546,7 +725,9 @@ suite(
 
 async function plant(tx: Transaction): Promise<void> {
   const files = [
-    ...["check", "doctor", "logins", "rows", "schema", "upkeep"].map((name) => `doctor/${name}.ts`),
+    ...["check", "doctor", "isolation", "logins", "rows", "schema", "upkeep"].map(
+      (name) => `doctor/${name}.ts`,
+    ),
     ...["drift/catalog.ts", "drift/kinds.ts", "migrate/journal.ts", "rebuild.ts"],
   ];
   for (const statement of planted([

@@ -7,23 +7,27 @@ import { print, progress } from "./print.ts";
 export const initCommand = command("init", {
   summary: "prepare your application for tables of its own beside these",
   description:
-    "Writes drizzle.config.ts, a schema file with a first table that refers to ours, and .env.example. Nothing is overwritten.",
+    "Writes drizzle.config.ts, a schema file with a first table that refers to ours, isolate.mjs, which writes the migration that gives a table of yours our policies, and .env.example. Nothing is overwritten.",
   examples: ["meta-agent-db init", "meta-agent-db init --directory packages/api"],
 })
   .option("--directory <path>", "the folder of your application's package.json", ".")
   .action(({ directory }: { directory: string }) => {
-    const { written, left, missing } = initialize(directory);
+    const { home, written, left, missing } = initialize(directory);
     for (const file of written) print(file);
     for (const file of left) progress(`${file}: is there already, left as it is`);
     progress("Next");
     if (missing.length > 0) progress(`  install ${missing.join(", ")}`);
     progress("  npx meta-agent-db migrate       our tables");
     progress("  npx drizzle-kit generate        the migrations of yours");
+    progress(`  node ${home}/isolate.mjs agent_notes notes`);
+    progress("                                  the migration that opens it to its organization");
     progress("  npx drizzle-kit migrate");
   });
 
 /** What `init` did; paths are relative to the package's folder. */
 interface Initialized {
+  /** The folder of the schema file. */
+  readonly home: string;
   readonly written: readonly string[];
   /** They were there, and were left as they are. */
   readonly left: readonly string[];
@@ -33,16 +37,18 @@ interface Initialized {
 
 /**
  * Prepares the package of an application for tables of its own beside ours: a drizzle config, a schema
- * file with a first table, and `.env.example`. It overwrites nothing.
+ * file with a first table, a script that isolates tables, and `.env.example`. It overwrites nothing.
  * @param directory the folder with the application's package.json
  * @throws {Error} when there is no package.json
  */
 function initialize(directory: string): Initialized {
   const dependencies = readDependencies(directory);
-  const schema = existsSync(join(directory, "src")) ? "src/db/schema.ts" : "db/schema.ts";
+  const home = existsSync(join(directory, "src")) ? "src/db" : "db";
+  const schema = `${home}/schema.ts`;
   const files = {
     "drizzle.config.ts": drizzleConfig(schema),
-    [schema]: SCHEMA,
+    [schema]: schemaFile(home),
+    [`${home}/isolate.mjs`]: isolateScript(home),
     ".env.example": readFileSync(
       new URL(".env.example", import.meta.resolve("meta-agent-db/package.json")),
       "utf8",
@@ -58,7 +64,7 @@ function initialize(directory: string): Initialized {
   const missing = ["meta-agent-db", "drizzle-orm", "drizzle-kit"].filter(
     (name) => !dependencies.has(name),
   );
-  return { written, left, missing };
+  return { home, written, left, missing };
 }
 
 const named = z.record(z.string(), z.unknown()).default({});
@@ -95,7 +101,37 @@ export default defineConfig({
 });
 `;
 
-const SCHEMA = `import { sql } from "drizzle-orm";
+// An empty custom migration that is applied before somebody writes into it isolates nothing, and is not applied
+// again: the script writes both.
+const isolateScript = (
+  home: string,
+) => `// Writes the migration that gives a table of yours the policies and grants that the tables of meta-agent-db
+// have. Run it after "npx drizzle-kit generate" made the table's own migration, and again when the table gets
+// another reference:
+//   node ${home}/isolate.mjs agent_notes notes
+import { execSync } from "node:child_process";
+import { readdirSync, writeFileSync } from "node:fs";
+
+const out = "migrations"; // as in drizzle.config.ts
+const [table = "", noun = table.replaceAll("_", " ")] = process.argv.slice(2);
+if (!/^[a-z_][a-z0-9_]*$/.test(table) || !/^[\\w /-]+$/.test(noun)) {
+  console.error("usage: node ${home}/isolate.mjs <table> [what its rows are called, in plain words]");
+  process.exit(64);
+}
+
+execSync(\`npx drizzle-kit generate --custom --name isolate_\${table}\`, { stdio: "inherit" });
+const file = readdirSync(out, { recursive: true })
+  .map(String)
+  .filter((name) => name.endsWith(".sql") && name.includes(\`_isolate_\${table}\`))
+  .sort()
+  .at(-1);
+if (file === undefined) throw new Error(\`drizzle-kit wrote no migration into \${out}\`);
+const statement = \`SELECT meta_agent.isolate('\${table}', '\${noun}');\\n\`;
+writeFileSync(\`\${out}/\${file}\`, statement); // instead of a comment without a line end
+console.log(\`\${out}/\${file}: \${statement.trim()}\`);
+`;
+
+const schemaFile = (home: string) => `import { sql } from "drizzle-orm";
 import { index, pgTable, text, timestamp, uuid } from "drizzle-orm/pg-core";
 import { agentRegistry } from "meta-agent-db/governance";
 
@@ -104,8 +140,7 @@ import { agentRegistry } from "meta-agent-db/governance";
 
 /**
  * An example: a note about an agent. Row-level security keeps it closed until a migration opens it to its
- * organization: npx drizzle-kit generate --custom --name isolate_agent_notes, and in that file
- * SELECT meta_agent.isolate('agent_notes', 'notes');
+ * organization, which this writes: node ${home}/isolate.mjs agent_notes notes
  */
 export const agentNotes = pgTable(
   "agent_notes",

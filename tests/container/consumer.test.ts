@@ -50,7 +50,7 @@ describe.skipIf(inject("server") === "")("an application after init", () => {
     const first = await cli(["init", "--directory", root]);
     expect(first).toMatchObject({
       code: 0,
-      stdout: "drizzle.config.ts\ndb/schema.ts\n.env.example\n",
+      stdout: "drizzle.config.ts\ndb/schema.ts\ndb/isolate.mjs\n.env.example\n",
     });
     expect(first.stderr).toContain("install meta-agent-db, drizzle-orm, drizzle-kit");
     await writeFile(at(".env.example"), "MINE=1\n");
@@ -70,11 +70,12 @@ describe.skipIf(inject("server") === "")("an application after init", () => {
     const text = await readFile(at("migrations", "0000_notes.sql"), "utf8");
     expect(text.match(/CREATE TABLE "\w+"/g)).toEqual(['CREATE TABLE "agent_notes"']);
     expect(text).toContain('REFERENCES "public"."agent_registry"("id") ON DELETE cascade');
-    await drizzleKit("generate", "--custom", "--name", "isolate_agent_notes");
-    await writeFile(
-      at("migrations", "0001_isolate_agent_notes.sql"),
-      "SELECT meta_agent.isolate('agent_notes', 'notes');\n",
-    );
+    await run(process.execPath, ["db/isolate.mjs", "agent_notes", "notes"], {
+      cwd: root,
+      env: environment({ DATABASE_URL: database.url }),
+    });
+    const isolating = await readFile(at("migrations", "0001_isolate_agent_notes.sql"), "utf8");
+    expect(isolating).toMatch(/^SELECT meta_agent.isolate\('agent_notes', 'notes'\);$/m);
     await drizzleKit("migrate");
     const policies = await database.query(
       "select from pg_policies where tablename = 'agent_notes'",

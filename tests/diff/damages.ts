@@ -789,6 +789,46 @@ const rest: Damage[] = [
       ],
     ),
   },
+  {
+    kind: "a rule of another table that uses ours",
+    places: added(
+      () => "extra rule mine on mine.notes",
+      ({ table }) => [
+        "create schema mine",
+        "create table mine.notes (id uuid)",
+        `create rule mine as on delete to mine.notes do also delete from ${table}`,
+      ],
+    ),
+  },
+  {
+    kind: "a table made to inherit from another one",
+    places: added(
+      (table) => `extra inheritance of ${table} from mine.spy`,
+      ({ table }) => [
+        "create schema mine",
+        "create table mine.spy ()",
+        `alter table ${table} inherit mine.spy`,
+      ],
+    ),
+  },
+  {
+    kind: "a table made a partition of another one",
+    places: added(
+      (table) => `extra inheritance of ${table} from mine.spy`,
+      ({ table }) => [
+        "create schema mine",
+        `create table mine.spy (like ${table}) partition by list (id)`,
+        `alter table mine.spy attach partition ${table} default`,
+      ],
+    ),
+  },
+  {
+    kind: "a table that inherits from ours",
+    places: added(
+      (table) => `extra inheritance of mine.heir from ${table}`,
+      ({ table }) => ["create schema mine", `create table mine.heir () inherits (${table})`],
+    ),
+  },
 ];
 
 /** Every way we know to damage the catalog of a migrated database. */

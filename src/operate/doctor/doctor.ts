@@ -10,6 +10,7 @@ import {
   info,
   ours,
 } from "./check.ts";
+import { definers, isolated, publications, unguarded } from "./isolation.ts";
 import { logins, operator, roles } from "./logins.ts";
 import { counters, crossed, platform } from "./rows.ts";
 import { bloat, differences, embeddings, indexes, references, statistics } from "./schema.ts";
@@ -32,6 +33,10 @@ const CHECKS: readonly Check[] = [
   logins,
   operator,
   roles,
+  definers,
+  publications,
+  unguarded,
+  isolated,
   references,
   indexes,
   bloat,

@@ -67,8 +67,22 @@ with tables as (
   select a.*, t.path, t.label, d.adbin
   from tables t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
   left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+),
+-- Of any table, what rules and inheritance are said by.
+ruled as (
+  select c.oid, format('%I.%I', n.nspname, c.relname) as path,
+    case n.nspname when 'public' then '' else n.nspname || '.' end || c.relname as label,
+    c.oid in (select oid from tables) as ours
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p', 'f')
 ), functions as (
   select p.*, p.oid::regprocedure::text as path from pg_proc p where p.pronamespace = to_regnamespace('meta_agent')
+    -- What isolate makes for a table of the user's own that refers to itself is not of the migrations, nor one too many.
+    and not exists (
+      select from pg_class c join pg_policy y on y.polrelid = c.oid
+      join pg_depend d on d.classid = 'pg_policy'::regclass and d.objid = y.oid and d.refclassid = 'pg_proc'::regclass and d.refobjid = p.oid
+      where c.relnamespace = to_regnamespace('public') and c.oid not in (select oid from tables)
+        and p.proname = ('own_' || c.relname || '_row')::name
+        and p.prosrc like '% WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) ')
 ), schemas as (
   select * from pg_namespace where nspname in ('meta_agent', 'drizzle', 'public')
 ), journal as (
@@ -112,15 +126,19 @@ owned (kind, name, command, owner) as (
 ), usual as (
   select mode() within group (order by owner) as owner from owned
 ),
--- Views over our tables, and views over those.
-views as (
-  with recursive readers as (
+-- Our tables, views over them, and views over those.
+readers as (
+  with recursive reader as (
     select t.oid from tables t
     union
-    select r.ev_class from readers o
+    select r.ev_class from reader o
     join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = o.oid and d.classid = 'pg_rewrite'::regclass
     join pg_rewrite r on r.oid = d.objid
+    -- A rule of a table is said itself.
+    join pg_class c on c.oid = r.ev_class and c.relkind in ('v', 'm')
   )
+  select oid from reader
+), views as (
   select c.*, c.oid::regclass::text as path from readers join pg_class c using (oid)
   where c.relkind = 'v' and not exists (
       select from pg_options_to_table(c.reloptions) where option_name = 'security_invoker' and option_value::boolean)

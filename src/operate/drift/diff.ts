@@ -23,8 +23,9 @@ import { confinedTransaction } from "../../client/transaction.ts";
  * rights but to connect. Of a database that is not migrated, what is pending is missing.
  *
  * Not looked at: order and storage of columns, options of tables, the `lists` of the IVFFlat indexes,
- * attributes and memberships of roles, the stand-ins in schema `auth`, publications, and whatever others
- * made that does not touch ours. A SECURITY DEFINER function elsewhere that reads our tables is not seen.
+ * attributes and memberships of roles, the stand-ins in schema `auth`, publications, partitions of
+ * our tables, and whatever others made that does not touch ours. Functions elsewhere that read our tables
+ * are not seen: those that are SECURITY DEFINER are looked for by `doctor`.
  */
 export async function diff(db: Database): Promise<Finding[]> {
   return (await plannedFindings(db)).map(({ finding }) => finding);

@@ -905,6 +905,8 @@ const OBJECTS: { readonly [K in Kind]: Listed<K> } = {
   ],
   "view": [
   ],
+  "inheritance": [
+  ],
   "owner": [
   ],
   "comment": [

@@ -70,6 +70,14 @@ export interface FactsOf {
     /** Who may use a materialized view, but for its owner. */
     readonly users?: readonly string[];
   };
+  readonly inheritance: {
+    readonly child: string;
+    readonly parent: string;
+    /** Whether the table that inherits is ours. */
+    readonly ours?: true;
+    /** Of a partition which rows it takes: `DEFAULT`. */
+    readonly bound?: string;
+  };
   readonly owner: {
     /** `TABLE public.agent_slas` */
     readonly of: string;

@@ -26,7 +26,7 @@ export interface Finding {
   /**
    * Whether `repair` applies it unasked: it changes and loses no row, cannot be refused because of the
    * rows there are, hides no loss of rows, and undoes nothing that somebody else added, except what PUBLIC,
-   * anon, authenticated and service_role may do.
+   * anon, authenticated and service_role may do, and what our tables were made to inherit from.
    */
   readonly safe: boolean;
 }

@@ -367,7 +367,9 @@ export const KIND_RECORDS: KindRecords = {
     query: sql`
       select array[t.label, r.rulename] as path, jsonb_build_object('table', t.path, 'name', quote_ident(r.rulename),
         'definition', pg_get_ruledef(r.oid)) as facts
-      from tables t join pg_rewrite r on r.ev_class = t.oid`,
+      from ruled t join pg_rewrite r on r.ev_class = t.oid
+      where t.ours or exists (select from pg_depend d join readers o on o.oid = d.refobjid
+        where d.classid = 'pg_rewrite'::regclass and d.objid = r.oid and d.refclassid = 'pg_class'::regclass)`,
     say: onTable("rule"),
     partOf: ofTable,
     why: {
@@ -428,6 +430,32 @@ export const KIND_RECORDS: KindRecords = {
       users
         ? `REVOKE ALL ON TABLE ${name} FROM ${users.join(", ")} CASCADE`
         : `ALTER VIEW ${name} SET (security_invoker = true)`,
+  },
+
+  inheritance: {
+    query: sql`
+      select array[child.label, parent.label] as path, jsonb_build_object('child', child.path, 'parent', parent.path,
+        'ours', nullif(child.ours, false), 'bound', pg_get_expr(c.relpartbound, c.oid)) as facts
+      from pg_inherits i join pg_class c on c.oid = i.inhrelid
+      join ruled child on child.oid = i.inhrelid join ruled parent on parent.oid = i.inhparent
+      -- Into which partitions a table of ours is cut is its owner's.
+      where child.ours or parent.ours and not c.relispartition`,
+    say: ([child, parent]) => `inheritance of ${child} from ${parent}`,
+    partOf: ofTable,
+    why: {
+      always:
+        "Not ours: who reads or writes a table reaches the rows of those that inherit from it, past the policies of theirs. Our tables inherit from none, and what inherits from ours is not closed by our policies, nor held to our keys.",
+    },
+    make: ({ child, parent, bound }) =>
+      bound === undefined
+        ? `ALTER TABLE ${child} INHERIT ${parent}`
+        : `ALTER TABLE ${parent} ATTACH PARTITION ${child} ${bound}`,
+    drop: ({ child, parent, bound }) =>
+      bound === undefined
+        ? `ALTER TABLE ${child} NO INHERIT ${parent}`
+        : `ALTER TABLE ${parent} DETACH PARTITION ${child}`,
+    // Rows of ours go out through it; rows of theirs come in through the other way.
+    opens: ({ ours }) => ours === true,
   },
 
   // The one kind that says both what is and what should be.
