@@ -9,6 +9,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Connection } from "./client/connect.ts";
+import { type PgliteServer, servePglite } from "./client/pglite-server.ts";
 import { createPglite } from "./client/pglite.ts";
 
 /** Where the embedded database lives unless another directory is named. */
@@ -18,7 +19,7 @@ export const EMBEDDED_DIRECTORY = ".meta-agent";
 export interface EmbeddedConnection extends Connection {
   /**
    * Serves it on the loopback address to psql, drizzle-kit and others until it is closed. All clients
-   * share one session of the server; one transaction runs at a time.
+   * share one session of the server; one transaction runs at a time, and COPY from a client is refused.
    * @param port 0 for any free one
    * @returns its URL
    */
@@ -36,7 +37,7 @@ export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<Embe
   const unlock = lock(root);
   try {
     const { client, db } = await startPglite(root);
-    let server: { stop: () => Promise<void> } | undefined;
+    let server: PgliteServer | undefined;
     const stop = async () => {
       try {
         await server?.stop();
@@ -50,16 +51,8 @@ export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<Embe
       db,
       label: `embedded PostgreSQL in ${directory}`,
       async serve(port) {
-        const { PGLiteSocketServer } = await import("@electric-sql/pglite-socket");
-        const listener = new PGLiteSocketServer({
-          db: client,
-          host: "127.0.0.1",
-          port,
-          maxConnections: 20,
-        });
-        await listener.start();
-        server = listener;
-        const url = `postgres://postgres@${listener.getServerConn()}/postgres?sslmode=disable`;
+        server = await servePglite(client, port);
+        const url = `postgres://postgres@127.0.0.1:${server.port}/postgres?sslmode=disable`;
         writeFileSync(lockFile(root), JSON.stringify({ ...ownLock(), url }));
         return url;
       },

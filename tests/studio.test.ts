@@ -1,10 +1,12 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { cp, mkdir, mkdtemp, readdir, rm, symlink } from "node:fs/promises";
+import { type IncomingMessage, type OutgoingHttpHeaders, request } from "node:http";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { text } from "node:stream/consumers";
 import { getTableName } from "drizzle-orm";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { openEmbedded } from "../src/embedded.ts";
 import { migrate } from "../src/operate/migrate/migrate.ts";
 import { TABLES } from "../src/schema/all.ts";
@@ -30,7 +32,7 @@ suite("studio", (database) => {
     const page = await printed(studio.stdout, /https:\/\/local\.drizzle\.studio\?port=(\d+)\n/);
     const port = Number(/\d+/.exec(page)?.[0]);
     const init = await vi.waitFor(() => askStudio(port, { type: "init" }), 10_000);
-    expect(init).toMatchObject({ dialect: "postgresql", packageName: "postgres" });
+    expect(init).toMatchObject({ dialect: "postgresql" });
     expect(JSON.stringify(init)).toContain("executionLogs");
     for (const table of TABLES.map(getTableName)) {
       const sql = `select count(*)::int as count from "${table}"`;
@@ -41,6 +43,81 @@ suite("studio", (database) => {
     studio.kill("SIGINT");
     expect(await ended).toMatchObject({ code: 0 });
     await expect(askStudio(port, { type: "init" })).rejects.toThrow("fetch failed");
+  });
+
+  describe("while it runs", () => {
+    let studio: ChildProcess;
+    let port: number;
+    beforeAll(async () => {
+      studio = start(["studio", "--port", "0", ...target]);
+      const page = await printed(studio.stdout, /https:\/\/local\.drizzle\.studio\?port=(\d+)\n/);
+      port = Number(/\d+/.exec(page)?.[0]);
+      await vi.waitFor(() => askStudio(port, { type: "init" }), 10_000);
+    });
+    afterAll(() => studio.kill("SIGINT"));
+
+    const body = JSON.stringify({
+      type: "proxy",
+      data: { sql: "select 1 as one", params: [], method: "all", mode: "object" },
+    });
+    /** A request with headers that fetch would not let us choose. */
+    const ask = async (headers: OutgoingHttpHeaders, method = "POST") => {
+      const asked = request({ host: "127.0.0.1", port, method });
+      for (const [name, value] of Object.entries(headers)) asked.setHeader(name, value ?? "");
+      if (method === "POST") asked.setHeader("content-type", "application/json").write(body);
+      asked.end();
+      const answer = await new Promise<IncomingMessage>((done, failed) =>
+        asked.once("response", done).once("error", failed),
+      );
+      return { status: answer.statusCode, headers: answer.headers, body: await text(answer) };
+    };
+    const page = "https://local.drizzle.studio";
+
+    test.each<OutgoingHttpHeaders>([
+      { origin: "https://evil.example" },
+      { origin: "null" },
+      { origin: "http://local.drizzle.studio" },
+      { origin: "https://local.drizzle.studio.evil.example" },
+      { "sec-fetch-site": "cross-site" },
+      { "sec-fetch-site": "same-site" },
+      { host: "evil.example" },
+      { host: "evil.example", origin: page },
+      { host: "127.0.0.1", origin: page },
+      { host: "127.0.0.1:1", origin: page },
+      { host: "127.0.0.1.evil.example:4983", "sec-fetch-site": "same-origin" },
+    ])("no other web page runs SQL: %j", async (headers) => {
+      for (const method of ["POST", "OPTIONS", "GET"]) {
+        const answer = await ask(headers, method);
+        expect(answer.status, method).toBe(403);
+        expect(answer.headers).not.toHaveProperty("access-control-allow-origin");
+        expect(answer.body).toContain("studio answers to");
+      }
+    });
+
+    test("its own page is answered, by each name of the loopback address, and named as the one who may read", async () => {
+      for (const name of ["127.0.0.1", "localhost", "[::1]"]) {
+        const answer = await ask({ origin: page, host: `${name}:${port}` });
+        expect(answer).toMatchObject({ status: 200, body: '[{"one":1}]' });
+        expect(answer.headers["access-control-allow-origin"]).toBe(page);
+      }
+      const preflight = await ask(
+        {
+          origin: page,
+          "access-control-request-method": "POST",
+          "access-control-request-private-network": "true",
+        },
+        "OPTIONS",
+      );
+      expect(preflight.status).toBe(204);
+      expect(preflight.headers).toMatchObject({
+        "access-control-allow-origin": page,
+        "access-control-allow-private-network": "true",
+      });
+    });
+
+    test("a program that is no browser is answered", async () => {
+      expect(await ask({})).toMatchObject({ status: 200, body: '[{"one":1}]' });
+    });
   });
 
   test("a port that is taken is said, and nothing is left open", async () => {

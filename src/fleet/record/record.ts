@@ -205,12 +205,16 @@ class Recorder {
     return fromTable;
   }
 
-  /** Where another role has left a table of that name on the connection, it could not be replaced. */
+  /**
+   * Where another role has left a table of that name on the connection, it could not be replaced. The
+   * embedded engine, which says what compiled it, takes no COPY.
+   */
   async #mayMakeTable(): Promise<boolean> {
     await this.#settled;
     const { may } = await one<{ may: boolean }>(
       this.tx,
-      sql`select has_database_privilege(current_database(), 'TEMP') and not exists (select from pg_class
+      sql`select has_database_privilege(current_database(), 'TEMP')
+        and strpos(pg_catalog.version(), 'emscripten') = 0 and not exists (select from pg_class
         where oid = to_regclass(${INCOMING_TABLE}) and relowner <> current_user::regrole) as may`,
     );
     return may;
