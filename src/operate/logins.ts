@@ -1,6 +1,7 @@
 import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { sql } from "drizzle-orm";
 import { type Database, rows, textArray } from "../client/sql.ts";
+import { confinedTransaction } from "../client/transaction.ts";
 
 /** The roles that people and backends act as, and that policies name. */
 export const OUR_ROLES = ["anon", "authenticated", "service_role"] as const;
@@ -36,7 +37,7 @@ export async function createLogins(
   db: Database,
   passwords: Readonly<Record<LoginPurpose, string>>,
 ): Promise<void> {
-  await db.transaction(async (tx) => {
+  await confinedTransaction(db, async (tx) => {
     for (const [purpose, { name, memberOf }] of Object.entries(LOGINS)) {
       const [existing] = rows<{ why: string | null }>(await tx.execute(whyUnsafe(name, memberOf)));
       if (existing?.why) {
