@@ -12,7 +12,7 @@ import {
 import { databaseError } from "../src/client/errors.ts";
 import { agentRegistry } from "../src/schema/index.ts";
 import { newAgent } from "../src/testing.ts";
-import { suite } from "./engine.ts";
+import { openMigrated, suite } from "./engine.ts";
 
 const [A, B] = ["7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10", "0c9d1a52-77aa-4c55-8d2e-5b1b5c1f6e01"];
 
@@ -125,6 +125,71 @@ suite("withOrganization and withServiceRole", (database) => {
     await expect(
       withOrganization(database.db, A, (tx) => withOrganization(tx, B, async () => {})),
     ).rejects.toThrow("open a transaction of their own");
+  });
+
+  test.each<[string, (db: Database) => PromiseLike<unknown>]>([
+    ["withOrganization", (db) => withOrganization(db, B, async () => {})],
+    ["withServiceRole", (db) => withServiceRole(db, async () => {})],
+    ["db.select", (db) => db.select().from(agentRegistry)],
+    ["db.query", (db) => db.query.agentRegistry.findFirst()],
+    ["db.$count", (db) => db.$count(agentRegistry)],
+    ["db.execute", (db) => db.execute(sql`select 1`)],
+    ["db.insert", (db) => db.insert(agentRegistry).values(newAgent())],
+    ["db.transaction", (db) => db.transaction(async () => {})],
+  ])(
+    "%s of the same database inside its transaction is refused, not waited for, and the transaction goes on",
+    async (_, ask) => {
+      const goesOn = await withOrganization(database.db, A, async (tx) => {
+        const refusal: unknown = await (async () => ask(database.db))().catch((error) => error);
+        expect(refusal).toBeInstanceOf(TypeError);
+        expect(String(refusal)).toContain("use the transaction's tx, not db");
+        // Nor from a savepoint.
+        await tx.transaction(async () => {
+          await expect((async () => ask(database.db))()).rejects.toThrow(TypeError);
+        });
+        return tx.execute(sql`select 1 as one`);
+      });
+      expect(rows(goesOn)).toEqual([{ one: 1 }]);
+    },
+  );
+
+  test("more at once than there are connections, each with another inside: all are refused", async () => {
+    const nested = Array.from({ length: 12 }, async () =>
+      withOrganization(database.db, A, () => withServiceRole(database.db, async () => {})),
+    );
+    const outcomes = await Promise.allSettled(nested);
+    expect(outcomes.map(({ status }) => status)).toEqual(nested.map(() => "rejected"));
+    for (const outcome of outcomes) {
+      expect(outcome).toHaveProperty("reason.name", "TypeError");
+    }
+  });
+
+  test("what was begun inside a transaction may use the database once that is over", async () => {
+    const { promise: gate, resolve: open } = withResolvers();
+    let later: Promise<unknown> = Promise.resolve();
+    await withOrganization(database.db, A, async () => {
+      later = gate.then(() => withOrganization(database.db, B, async () => "served"));
+    });
+    open();
+    expect(await later).toBe("served");
+  });
+
+  test("inside a transaction of one database another one is open, and its transactions too", async () => {
+    const other = await openMigrated();
+    try {
+      const served = await withOrganization(database.db, A, async () => {
+        await other.db.execute(sql`select 1`);
+        return withOrganization(other.db, A, async () => {
+          await expect((async () => database.db.execute(sql`select 1`))()).rejects.toThrow(
+            TypeError,
+          );
+          return "served";
+        });
+      });
+      expect(served).toBe("served");
+    } finally {
+      await other.close();
+    }
   });
 
   test("a savepoint inside stays with the organization", async () => {

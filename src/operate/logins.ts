@@ -2,6 +2,7 @@ import { createHash, createHmac, pbkdf2Sync, randomBytes } from "node:crypto";
 import { sql } from "drizzle-orm";
 import { withServersNames } from "../client/settings.ts";
 import { type Database, type Transaction, rows, textArray } from "../client/sql.ts";
+import { confinedTransaction } from "../client/transaction.ts";
 
 /** The roles that people and backends act as, and that policies name. */
 export const OUR_ROLES = ["anon", "authenticated", "service_role"] as const;
@@ -37,7 +38,7 @@ export async function createLogins(
   db: Database,
   passwords: Readonly<Record<LoginPurpose, string>>,
 ): Promise<void> {
-  await db.transaction((tx) => withServersNames(tx, () => makeLogins(tx, passwords)));
+  await confinedTransaction(db, (tx) => withServersNames(tx, () => makeLogins(tx, passwords)));
 }
 
 async function makeLogins(
