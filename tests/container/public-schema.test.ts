@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import postgres from "postgres";
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from "vitest";
+import { databaseError } from "../../src/client/errors.ts";
 import { adopt } from "../../src/operate/adopt/adopt.ts";
 import { repair } from "../../src/operate/drift/diff.ts";
 import {
@@ -110,8 +111,7 @@ describe.skipIf(inject("server") === "")("others may create in schema public", (
       "select to_regclass('drizzle.__meta_agent_migrations') is not null as there",
     );
     expect(journal).toEqual({ there: false });
-    const hint: unknown = error instanceof Error ? Reflect.get(error, "hint") : undefined;
-    return error instanceof Error ? `${error.message}\n${String(hint ?? "")}` : "";
+    return error instanceof Error ? [error.message, databaseError(error)?.hint].join("\n") : "";
   };
 
   const expectRefusedUntilMended = async (

@@ -9,6 +9,7 @@ import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
 import { cli } from "../cli.ts";
 import { type TestDatabase, openMigrated } from "../engine.ts";
+import { planted } from "../planted.ts";
 
 const ORGANIZATION = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
 const PASSWORDS = { application: "correct horse 'battery'", backend: 'staple \\ $$ "' };
@@ -144,6 +145,19 @@ describe.skipIf(inject("server") === "")("the logins of a deployment", () => {
     );
     expect(stored).toHaveLength(2);
     for (const { verifier } of stored) expect(verifier).toMatch(/^SCRAM-SHA-256\$4096:/);
+  });
+
+  test("nothing that others planted in schema public is called", async () => {
+    const undo = new Error("undone");
+    const attempt = database.db.transaction(async (tx) => {
+      // It exists, so that it is asked why it could be unsafe.
+      await tx.execute(sql`create role meta_agent_app login noinherit`);
+      const plants = planted(["operate/logins.ts", "client/settings.ts"]).split(/(?<=end \$\$);/);
+      for (const statement of plants) await tx.execute(sql.raw(statement));
+      await createLogins(tx, PASSWORDS);
+      throw undo;
+    });
+    await expect(attempt).rejects.toBe(undo);
   });
 
   test("the printed statements are those that work", async () => {
