@@ -129,6 +129,16 @@ suite("diff", (database) => {
     });
   });
 
+  test("functions made from a checkout with Windows' line ends are no findings", async () => {
+    await undone(database.db, async (tx) => {
+      await run(
+        tx,
+        expectedOf("function").map(({ facts }) => facts.definition.replaceAll("\n", "\r\n")),
+      );
+      expect(await named(tx)).toEqual([]);
+    });
+  });
+
   test("two objects that read alike are two findings", async () => {
     await undone(database.db, async (tx) => {
       await run(tx, [
