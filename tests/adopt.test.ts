@@ -378,6 +378,22 @@ suite(
         );
       }));
 
+    test("a column of others that must be given a value is refused: nobody could insert afterwards", () =>
+      tried(async (tx, query) => {
+        await query("create domain tenant as text not null");
+        await query(`truncate agent_registry cascade`);
+        await query(`alter table agent_registry add "Slug" text not null, add tenant tenant,
+          add place int not null default 1, add number int not null generated always as identity,
+          add twice int not null generated always as (2) stored, add optional text`);
+        const attempt = adopt(tx);
+        await expect(attempt).rejects.toThrow(
+          "agent_registry.Slug is not of this package, NOT NULL",
+        );
+        await expect(attempt).rejects.toThrow('ALTER COLUMN "Slug" SET DEFAULT');
+        await expect(attempt).rejects.toThrow("agent_registry.tenant is not of this package");
+        await expect(attempt).rejects.not.toThrow(/place|number|twice|optional/);
+      }));
+
     test("a view or a partitioned table in the place of a table is refused, before anything else", () =>
       tried(async (tx, query) => {
         await query("drop table execution_embeddings");
