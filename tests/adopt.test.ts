@@ -394,6 +394,18 @@ suite(
         await expect(attempt).rejects.not.toThrow(/place|number|twice|optional/);
       }));
 
+    test("an index whose name something else has is refused, and who has it is said", () =>
+      tried(async (tx, query) => {
+        await query("create table tickets (id int)");
+        await query("create index idx_ab_tests_organization_id_running on tickets (id)");
+        await query("create view idx_agent_slas_agent_id as select 1");
+        const attempt = adopt(tx);
+        await expect(attempt).rejects.toThrow(
+          "idx_ab_tests_organization_id_running is taken by an index of public.tickets: ALTER INDEX",
+        );
+        await expect(attempt).rejects.toThrow("idx_agent_slas_agent_id is taken by another object");
+      }));
+
     test("a view or a partitioned table in the place of a table is refused, before anything else", () =>
       tried(async (tx, query) => {
         await query("drop table execution_embeddings");

@@ -139,6 +139,23 @@ suite("diff", (database) => {
     });
   });
 
+  test("what has the name of a missing index is said", async () => {
+    await undone(database.db, async (tx) => {
+      await run(tx, [
+        "create table tickets (id int)",
+        "drop index idx_agent_slas_agent_id",
+        "create index idx_agent_slas_agent_id on tickets (id)",
+      ]);
+      expect(await diff(tx)).toMatchObject([
+        {
+          problem: "missing",
+          safe: false,
+          why: expect.stringContaining("is taken by an index of public.tickets: ALTER INDEX"),
+        },
+      ]);
+    });
+  });
+
   test("two objects that read alike are two findings", async () => {
     await undone(database.db, async (tx) => {
       await run(tx, [

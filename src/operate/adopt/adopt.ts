@@ -1,7 +1,7 @@
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import { type Database, type Transaction, one, rows } from "../../client/sql.ts";
-import { applyRepairs, diff } from "../drift/diff.ts";
+import { applyRepairs, diff, takenNames } from "../drift/diff.ts";
 import { explain } from "../../client/errors.ts";
 import type { Finding } from "../drift/findings.ts";
 import { CREATE_JOURNAL, JOURNAL_NAME, readJournal, recordStatement } from "../migrate/journal.ts";
@@ -114,6 +114,7 @@ async function survey(tx: Transaction): Promise<LiveTypes> {
     ...(await otherRelations(tx)),
     ...TABLES.flatMap((table) => mistypedColumns(table, live)),
     ...(await demandingColumns(tx)),
+    ...(await takenNames(tx)).values(),
   ];
   if (foreign.length > 0) {
     throw new Error(
