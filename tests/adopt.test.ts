@@ -378,6 +378,34 @@ suite(
         );
       }));
 
+    test("a column of others that must be given a value is refused: nobody could insert afterwards", () =>
+      tried(async (tx, query) => {
+        await query("create domain tenant as text not null");
+        await query(`truncate agent_registry cascade`);
+        await query(`alter table agent_registry add "Slug" text not null, add tenant tenant,
+          add place int not null default 1, add number int not null generated always as identity,
+          add twice int not null generated always as (2) stored, add optional text`);
+        const attempt = adopt(tx);
+        await expect(attempt).rejects.toThrow(
+          "agent_registry.Slug is not of this package, NOT NULL",
+        );
+        await expect(attempt).rejects.toThrow('ALTER COLUMN "Slug" SET DEFAULT');
+        await expect(attempt).rejects.toThrow("agent_registry.tenant is not of this package");
+        await expect(attempt).rejects.not.toThrow(/place|number|twice|optional/);
+      }));
+
+    test("an index whose name something else has is refused, and who has it is said", () =>
+      tried(async (tx, query) => {
+        await query("create table tickets (id int)");
+        await query("create index idx_ab_tests_organization_id_running on tickets (id)");
+        await query("create view idx_agent_slas_agent_id as select 1");
+        const attempt = adopt(tx);
+        await expect(attempt).rejects.toThrow(
+          "idx_ab_tests_organization_id_running is taken by an index of public.tickets: ALTER INDEX",
+        );
+        await expect(attempt).rejects.toThrow("idx_agent_slas_agent_id is taken by another object");
+      }));
+
     test("a view or a partitioned table in the place of a table is refused, before anything else", () =>
       tried(async (tx, query) => {
         await query("drop table execution_embeddings");

@@ -129,6 +129,33 @@ suite("diff", (database) => {
     });
   });
 
+  test("functions made from a checkout with Windows' line ends are no findings", async () => {
+    await undone(database.db, async (tx) => {
+      await run(
+        tx,
+        expectedOf("function").map(({ facts }) => facts.definition.replaceAll("\n", "\r\n")),
+      );
+      expect(await named(tx)).toEqual([]);
+    });
+  });
+
+  test("what has the name of a missing index is said", async () => {
+    await undone(database.db, async (tx) => {
+      await run(tx, [
+        "create table tickets (id int)",
+        "drop index idx_agent_slas_agent_id",
+        "create index idx_agent_slas_agent_id on tickets (id)",
+      ]);
+      expect(await diff(tx)).toMatchObject([
+        {
+          problem: "missing",
+          safe: false,
+          why: expect.stringContaining("is taken by an index of public.tickets: ALTER INDEX"),
+        },
+      ]);
+    });
+  });
+
   test("two objects that read alike are two findings", async () => {
     await undone(database.db, async (tx) => {
       await run(tx, [

@@ -1,3 +1,5 @@
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { setImmediate } from "node:timers/promises";
 import { sql } from "drizzle-orm";
 import { afterEach, beforeEach, describe, expect, inject, test } from "vitest";
@@ -9,6 +11,7 @@ import {
 } from "../src/operate/migrate/migrate.ts";
 import { connect } from "../src/client/connect.ts";
 import { MIGRATIONS, type Migration } from "../src/migrations.ts";
+import { installSql } from "../src/operate/migrate/install-script.ts";
 import { catalog } from "./catalog.ts";
 import { type TestDatabase, engine, openEmpty } from "./engine.ts";
 
@@ -107,6 +110,20 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
     const message = await failure(migrate(database.db, { migrations }));
     expect(message).toContain("0003_evaluation.sql was edited after it was applied");
     expect((await journal())[0]?.count).toBe(names.length);
+  });
+
+  test("what drizzle-kit applied from a checkout with Windows' line ends was not edited", async () => {
+    await migrate(database.db);
+    for (const migration of MIGRATIONS) {
+      const text = readFileSync(`drizzle/${migration.name}.sql`, "utf8").replaceAll("\n", "\r\n");
+      const hash = createHash("sha256").update(text).digest("hex");
+      await database.query(
+        `update drizzle.__meta_agent_migrations set hash = '${hash}' where created_at = ${migration.when}`,
+      );
+    }
+    expect((await migrationStatus(database.db)).upToDate).toBe(true);
+    expect((await migrate(database.db)).applied).toEqual([]);
+    await database.query(installSql());
   });
 
   test("a file that was skipped is refused by name", async () => {

@@ -31,6 +31,10 @@ describe("eject", () => {
       left: [written[3]],
     });
     expect(await readFile(changed, "utf8")).toBe("-- mine");
+    const checkedOut = join(directory, written[0] ?? "");
+    const text = await readFile(checkedOut, "utf8");
+    await writeFile(checkedOut, text.replaceAll("\n", "\r\n"));
+    expect(ejectSupabase(directory).left).toEqual([written[3]]);
     expect((await readdir(directory)).toSorted()).toEqual(written);
   });
 });

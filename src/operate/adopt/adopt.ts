@@ -1,7 +1,7 @@
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import type { PgTable } from "drizzle-orm/pg-core";
 import { type Database, type Transaction, one, rows } from "../../client/sql.ts";
-import { applyRepairs, diff } from "../drift/diff.ts";
+import { applyRepairs, diff, takenNames } from "../drift/diff.ts";
 import { explain } from "../../client/errors.ts";
 import type { Finding } from "../drift/findings.ts";
 import { CREATE_JOURNAL, JOURNAL_NAME, readJournal, recordStatement } from "../migrate/journal.ts";
@@ -54,7 +54,7 @@ export interface AdoptResult {
  * but for NULLs that `fillDefaults` replaces; objects of others stay.
  *
  * @throws {Error} before anything is changed: the journal exists or none of the tables does (run migrate),
- * a column has a type that cannot be converted without loss; and when the result would still differ
+ * a column has a type that cannot be converted without loss, or is of others and must be given a value; and when the result would still differ
  * @throws {LockedError} when the migrators' lock was not to be had within `lockTimeout`
  * @throws {UntrustedSchemaError} before anything is changed, when others have planted or could plant in schema
  * public what would run with this login's rights
@@ -118,6 +118,8 @@ async function survey(tx: Transaction): Promise<LiveTypes> {
   const foreign = [
     ...(await otherRelations(tx)),
     ...TABLES.flatMap((table) => mistypedColumns(table, live)),
+    ...(await demandingColumns(tx)),
+    ...(await takenNames(tx)).values(),
   ];
   if (foreign.length > 0) {
     throw new Error(
@@ -153,6 +155,26 @@ async function otherRelations(tx: Transaction): Promise<string[]> {
       and relname = any(${TABLE_NAMES})
     order by relname`);
   return rows<{ name: string; kind: string }>(found).map(({ name, kind }) => `${name} is ${kind}`);
+}
+
+/** Columns that are not ours, and without which nobody could insert a row: the program does not know them. */
+async function demandingColumns(tx: Transaction): Promise<string[]> {
+  const found = await tx.execute(sql`
+    select c.relname::text as table, a.attname::text as column, c.oid::regclass::text as path, quote_ident(a.attname) as quoted
+    from pg_class as c join pg_attribute as a on a.attrelid = c.oid join pg_type as t on t.oid = a.atttypid
+    where c.relnamespace = to_regnamespace('public') and c.relkind = 'r' and c.relname = any(${TABLE_NAMES})
+      and a.attnum > 0 and not a.attisdropped and (a.attnotnull or t.typnotnull)
+      and not a.atthasdef and a.attidentity = '' and t.typdefault is null
+    order by 1, a.attnum`);
+  const ours = new Set(
+    TABLES.flatMap((table) => columnsOf(table).map(({ name }) => `${getTableName(table)}.${name}`)),
+  );
+  return rows<{ table: string; column: string; path: string; quoted: string }>(found)
+    .filter(({ table, column }) => !ours.has(`${table}.${column}`))
+    .map(
+      ({ table, column, path, quoted }) =>
+        `${table}.${column} is not of this package, NOT NULL and without a default, so that the program could not insert: ALTER TABLE ${path} ALTER COLUMN ${quoted} SET DEFAULT …; or DROP NOT NULL`,
+    );
 }
 
 /** Types whose every value is one of the type that it is to be, by that type. */

@@ -1,6 +1,6 @@
 import { sql } from "drizzle-orm";
 import { readCatalog } from "./catalog.ts";
-import type { Database, Transaction } from "../../client/sql.ts";
+import { type Database, type Queryable, type Transaction, rows } from "../../client/sql.ts";
 import { databaseError, explainRefusal } from "../../client/errors.ts";
 import { expectedOf } from "./expected.ts";
 import { type CatalogObject, keyOf } from "./facts.ts";
@@ -118,6 +118,31 @@ function refused(object: string, statement: string, error: unknown): unknown {
   );
 }
 
+/** Names of relations that ours are to have in schema public and that others hold, with who does. */
+export async function takenNames(db: Queryable): Promise<ReadonlyMap<string, string>> {
+  const wanted = (["index", "primary key", "unique constraint", "exclusion constraint"] as const)
+    .flatMap((kind) => expectedOf(kind))
+    .map(({ path: [table = "", name = ""] }) => ({ table, name }));
+  const found = await db.execute(sql`
+    select c.relname::text as name, c.relkind in ('i', 'I') as "isIndex",
+      c.oid::regclass::text as path, i.indrelid::regclass::text as table
+    from pg_catalog.jsonb_to_recordset(${JSON.stringify(wanted)}::jsonb) as wanted ("table" text, name text)
+    join pg_class as c on c.relnamespace = to_regnamespace('public') and c.relname = wanted.name
+    left join pg_index as i on i.indexrelid = c.oid left join pg_class as t on t.oid = i.indrelid
+    where c.relkind not in ('i', 'I') or t.relnamespace <> c.relnamespace or t.relname <> wanted.table
+    order by 1`);
+  return new Map(
+    rows<{ name: string; isIndex: boolean; path: string; table: string | null }>(found).map(
+      ({ name, isIndex, path, table }) => [
+        name,
+        isIndex
+          ? `${name} is taken by an index of ${table}: ALTER INDEX ${path} RENAME TO …;`
+          : `${name} is taken by another object: rename ${path}`,
+      ],
+    ),
+  );
+}
+
 /** What {@link diff} finds, with what each finding is about. */
 export async function plannedFindings(db: Database): Promise<PlannedFinding[]> {
   const tables = expectedOf("table").flatMap(({ path }) => path);
@@ -143,7 +168,23 @@ export async function plannedFindings(db: Database): Promise<PlannedFinding[]> {
     }),
     ...whole(extra).map(([object]) => extraObject(object)),
   ];
-  return found.toSorted((a, b) => KINDS.indexOf(a.object.kind) - KINDS.indexOf(b.object.kind));
+  const taken = missing.length === 0 ? new Map<string, string>() : await takenBy(db);
+  return found
+    .map((planned) => withHolder(planned, taken))
+    .toSorted((a, b) => KINDS.indexOf(a.object.kind) - KINDS.indexOf(b.object.kind));
+}
+
+const takenBy = (db: Database) =>
+  confinedTransaction(db, (tx) => withServersNames(tx, () => takenNames(tx)));
+
+/** What is missing cannot be made while another object has its name. */
+function withHolder(planned: PlannedFinding, taken: ReadonlyMap<string, string>): PlannedFinding {
+  const { finding, object } = planned;
+  const holder = taken.get(object.path.at(-1) ?? "");
+  if (finding.problem !== "missing" || object.path.length < 2 || holder === undefined)
+    return planned;
+  const why = `${finding.why} Its name ${holder} Then make it.`;
+  return { ...planned, finding: { ...finding, why, safe: false } };
 }
 
 const byKey = (objects: readonly CatalogObject[]) =>

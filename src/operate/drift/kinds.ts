@@ -1,6 +1,7 @@
 /** What a kind of object is, a record each. */
 import { type SQL, sql } from "drizzle-orm";
 import { textArray } from "../../client/sql.ts";
+import { unixLines } from "../line-ends.ts";
 import { OUR_ROLES } from "../logins.ts";
 import { type CatalogObject, type FactsOf, type Kind, keyOf } from "./facts.ts";
 
@@ -561,7 +562,10 @@ export function printed(object: CatalogObject): string {
 export function comparable<K extends Kind>(object: CatalogObject<K>): string {
   const record: KindRecord<FactsOf[K]> = KIND_RECORDS[object.kind];
   const { facts } = object;
-  return JSON.stringify(record.compared?.(facts) ?? [definitionOf(object), stateOf(facts)]);
+  const compared = record.compared?.(facts) ?? [definitionOf(object), stateOf(facts)];
+  return JSON.stringify(compared, (_, value: unknown) =>
+    typeof value === "string" ? unixLines(value) : value,
+  );
 }
 
 /** Whether a finding about this kind concerns speed and understanding alone. */

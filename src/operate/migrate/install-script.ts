@@ -1,6 +1,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { CREATE_JOURNAL, JOURNAL_NAME, recordStatement } from "./journal.ts";
+import { CREATE_JOURNAL, JOURNAL_NAME, recordStatement, windowsHash } from "./journal.ts";
+import { unixLines } from "../line-ends.ts";
 import { LOCK_KEY } from "./lock.ts";
 import { afterLook } from "./public-schema.ts";
 import { MIGRATIONS, type Migration } from "../../migrations.ts";
@@ -21,7 +22,7 @@ export function installSql(): string {
 /** What `ejectSupabase` did: names of files, in order. */
 export interface Ejected {
   readonly written: readonly string[];
-  /** They were there already, with the same content. */
+  /** They were there already, with the same content, whatever their line ends. */
   readonly unchanged: readonly string[];
   /** They were there with other content, and were left as they are. */
   readonly left: readonly string[];
@@ -45,7 +46,7 @@ export function ejectSupabase(directory: string): Ejected {
       writeFileSync(path, text, { flag: "wx" });
       result.written.push(file);
     } else {
-      const isSame = [text, former].includes(readFileSync(path, "utf8"));
+      const isSame = [text, former].includes(unixLines(readFileSync(path, "utf8")));
       (isSame ? result.unchanged : result.left).push(file);
     }
   }
@@ -78,6 +79,11 @@ function supabaseFiles(migrations: readonly Migration[]): SupabaseFile[] {
 /** One block that applies what is pending; with FULL JOIN it refuses a journal that knows of more. */
 function guarded(migrations: readonly Migration[], kind: "FULL JOIN" | "LEFT JOIN"): string {
   const files = migrations.map(({ name, when, hash }) => `    ('${name}', ${when}, '${hash}')`);
+  // The text of the files that were ejected stays as it was.
+  const isOther =
+    kind === "LEFT JOIN"
+      ? "file.hash <> journal.hash"
+      : `journal.hash NOT IN (file.hash, ${alternatives(migrations)})`;
   return `DECLARE
   problems text;
 BEGIN
@@ -87,7 +93,7 @@ BEGIN
   SELECT string_agg('  ' || problem, E'\\n' ORDER BY created_at) INTO problems FROM (
     SELECT created_at, CASE
       WHEN file.name IS NULL THEN 'the journal has a migration that this script does not have: use the script of a newer meta-agent-db'
-      WHEN file.hash <> journal.hash THEN file.name || '.sql was edited after it was applied'
+      WHEN ${isOther} THEN file.name || '.sql was edited after it was applied'
       WHEN journal.hash IS NULL AND created_at < (SELECT max(created_at) FROM ${JOURNAL_NAME})
         THEN file.name || '.sql was skipped: later files are applied'
     END AS problem
@@ -107,6 +113,14 @@ function asStatement(body: string): string {
   const tag = tagFor(body);
   return `DO ${tag}\n${body}${tag};\n`;
 }
+
+/** By file, its hash with the line ends of Windows, as drizzle-kit records it from such a checkout. */
+const alternatives = (migrations: readonly Migration[]) =>
+  [
+    "CASE file.name",
+    ...migrations.map((migration) => ` WHEN '${migration.name}' THEN '${windowsHash(migration)}'`),
+    " END",
+  ].join("");
 
 function guardedFile(migration: Migration): string {
   const { name, when, statements } = migration;

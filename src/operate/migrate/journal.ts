@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { sql } from "drizzle-orm";
 import { type Queryable, rows } from "../../client/sql.ts";
 
@@ -31,6 +32,12 @@ export const CREATE_JOURNAL = `DO $$ BEGIN
     CREATE TABLE ${JOURNAL_NAME} (id serial PRIMARY KEY, hash text NOT NULL, created_at bigint);
   END IF;
 END $$;`;
+
+/** The hash of a file with the line ends of Windows: drizzle-kit records it where it migrates from such a checkout. */
+export const windowsHash = ({ statements }: { readonly statements: readonly string[] }): string =>
+  createHash("sha256")
+    .update(statements.join("--> statement-breakpoint").replaceAll("\n", "\r\n"))
+    .digest("hex");
 
 /** The statement that records a file; its hash is hexadecimal. */
 export const recordStatement = ({ hash, when }: { hash: string; when: number }) =>

@@ -8,6 +8,7 @@ import {
   type JournalRow,
   readJournal,
   recordStatement,
+  windowsHash,
 } from "./journal.ts";
 import { LOCK_KEY, LockedError, lockMigrators, tableUsers } from "./lock.ts";
 import { type TrustOptions, inTrustedSchemas, trustStatement } from "./public-schema.ts";
@@ -81,14 +82,16 @@ export async function migrationStatus(
 /** Files and journal as one list, in the order of generation. */
 function compare(files: readonly Migration[], journal: readonly JournalRow[]): MigrationRecord[] {
   const newest = Math.max(...journal.map(({ when }) => when), Number.NEGATIVE_INFINITY);
-  const fromFiles = files.map(({ name, when, hash }): MigrationRecord => {
+  const fromFiles = files.map((file): MigrationRecord => {
+    const { name, when, hash } = file;
     const index = journal.findIndex((row) => row.when === when);
     const row = journal[index];
     if (!row) {
       const state = when < newest ? "skipped" : "pending";
       return { name, when, state, appliedAt: null, appliedBy: null };
     }
-    const isEdited = !journal.some((other) => other.when === when && other.hash === hash);
+    const hashes = new Set([hash, windowsHash(file)]);
+    const isEdited = !journal.some((other) => other.when === when && hashes.has(other.hash));
     const isLate = journal.slice(0, index).some((earlier) => earlier.when > when);
     const state = isEdited ? "edited" : isLate ? "out of order" : "applied";
     return { name, when, state, appliedAt: row.appliedAt, appliedBy: row.appliedBy };
