@@ -88,7 +88,7 @@ interface Setting<T> {
   readonly optional?: true;
 }
 
-/** The settings, in the order of `.env.example`. `supabaseUrl` is read from SUPABASE_URL, and so on. */
+/** The settings; `.env.example` has the two databases first. `supabaseUrl` is read from SUPABASE_URL, and so on. */
 const SETTINGS = {
   /** Address of the Supabase project. Required. */
   supabaseUrl: { kind: webUrl },

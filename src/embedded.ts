@@ -3,10 +3,12 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  readlinkSync,
   realpathSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import type { Connection } from "./client/connect.ts";
 import { type PgliteServer, servePglite } from "./client/pglite-server.ts";
@@ -34,6 +36,7 @@ export interface EmbeddedConnection extends Connection {
 export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<EmbeddedConnection> {
   mkdirSync(directory, { recursive: true });
   const root = realpathSync(directory);
+  keepOutOfGit(root);
   const unlock = lock(root);
   try {
     const { client, db } = await startPglite(root);
@@ -62,6 +65,12 @@ export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<Embe
     unlock();
     throw error;
   }
+}
+
+/** The files of the database are not the application's to commit. Beside files of others it hides nothing. */
+function keepOutOfGit(root: string): void {
+  const isOurs = readdirSync(root).every((file) => /^(pgdata|unfinished|lock\.\d+)$/.test(file));
+  if (isOurs) writeFileSync(join(root, ".gitignore"), "*\n");
 }
 
 async function startPglite(root: string) {
@@ -98,30 +107,41 @@ function readOptional(path: string): string | undefined {
 interface Lock {
   readonly pid: number;
   /** When the process started, Unix milliseconds: a pid may have had a former life. */
-  readonly started: number;
+  readonly started?: number | undefined;
+  /** Where the pid means something. A lock from elsewhere, or one half written, is never taken for dead. */
+  readonly place?: string | undefined;
   readonly url?: string | undefined;
 }
 
-const ownLock = (): Lock => ({
+/** The machine, its start and its numbering of processes, which containers on one volume do not share. */
+function placeOf(): string {
+  const boot = readOptional("/proc/sys/kernel/random/boot_id")?.trim();
+  const numbering = existsSync("/proc/self/ns/pid") ? readlinkSync("/proc/self/ns/pid") : undefined;
+  return [hostname(), boot, numbering].filter((part) => part !== undefined).join(" ");
+}
+
+const ownLock = () => ({
   pid: process.pid,
   started: Math.round(Date.now() - process.uptime() * 1000),
+  place: placeOf(),
 });
 const lockFile = (root: string, pid = process.pid) => join(root, `lock.${pid}`);
 
 function lock(root: string): () => void {
   const file = lockFile(root);
   const own = ownLock();
-  const mine = readLock(root, process.pid);
-  // Another thread, or another copy of this module.
-  if (mine && Math.abs(mine.started - own.started) < 5000) throw inUse(root, mine);
-  rmSync(file, { force: true });
-  writeFileSync(file, JSON.stringify(own), { flag: "wx" });
+  const former = readLock(root, process.pid);
+  if (former !== undefined) {
+    if (!isFormerLife(former, own)) throw inUse(root, former);
+    rmSync(file);
+  }
+  claim(root, file, own);
   const unlock = () => {
     process.off("exit", unlock);
     rmSync(file, { force: true });
   };
   const others = otherLocks(root);
-  const holder = others.find(({ pid }) => isAlive(pid));
+  const holder = others.find((other) => isHeld(other));
   if (holder) {
     unlock();
     throw inUse(root, holder);
@@ -131,25 +151,53 @@ function lock(root: string): () => void {
   return unlock;
 }
 
+/** A process elsewhere may have the same pid, and be as fast. */
+function claim(root: string, file: string, own: Lock): void {
+  try {
+    writeFileSync(file, JSON.stringify(own), { flag: "wx" });
+  } catch (error) {
+    if (existsSync(file)) throw inUse(root, readLock(root, process.pid) ?? { pid: process.pid });
+    throw error;
+  }
+}
+
+/** Whether a lock with this pid is of an earlier process, not of another thread or copy of this module. */
+function isFormerLife(former: Lock, own: Lock & { started: number }): boolean {
+  if (former.started === undefined || isElsewhere(former)) return false;
+  return Math.abs(former.started - own.started) >= 5000;
+}
+
+/** The releases before wrote no place. */
+const isElsewhere = ({ place }: Lock) => place !== undefined && place !== placeOf();
+
+const isHeld = (other: Lock) =>
+  other.started === undefined || isElsewhere(other) || isAlive(other.pid);
+
 function otherLocks(root: string): Lock[] {
   return readdirSync(root).flatMap((file) => {
     const pid = Number(/^lock\.(\d+)$/.exec(file)?.[1] ?? process.pid);
-    return pid === process.pid ? [] : (readLock(root, pid) ?? { pid, started: 0 });
+    return pid === process.pid ? [] : (readLock(root, pid) ?? []);
   });
 }
 
 function readLock(root: string, pid: number): Lock | undefined {
-  const text = readOptional(lockFile(root, pid)) ?? "";
+  const text = readOptional(lockFile(root, pid));
+  if (text === undefined) return undefined;
   const started = /"started":(\d+)/.exec(text)?.[1];
-  return started
-    ? { pid, started: Number(started), url: /"url":"([^"]+)"/.exec(text)?.[1] }
-    : undefined;
+  return {
+    pid,
+    started: started === undefined ? undefined : Number(started),
+    place: /"place":"([^"]+)"/.exec(text)?.[1],
+    url: /"url":"([^"]+)"/.exec(text)?.[1],
+  };
 }
 
 /** The address of the server that has a directory open, if one does. */
 export function embeddedServerUrl(directory = EMBEDDED_DIRECTORY): string | undefined {
   if (!existsSync(directory)) return undefined;
-  return otherLocks(realpathSync(directory)).find(({ pid, url }) => url && isAlive(pid))?.url;
+  return otherLocks(realpathSync(directory)).find(
+    (other) => other.url !== undefined && !isElsewhere(other) && isAlive(other.pid),
+  )?.url;
 }
 
 function isAlive(pid: number): boolean {
@@ -161,12 +209,23 @@ function isAlive(pid: number): boolean {
   }
 }
 
-function inUse(root: string, { pid, url }: Lock): Error {
+function inUse(root: string, holder: Lock): Error {
+  const { pid, place, url } = holder;
+  const file = lockFile(root, pid);
+  if (isElsewhere(holder)) {
+    return new Error(
+      [
+        `${root} is open in process ${pid} of another machine or container (${place?.split(" ")[0]}), and only one process may have it open.`,
+        "From here nobody can see whether that process still runs. Stop it, then try again.",
+        `If it has ended without closing the database, delete ${file}.`,
+      ].join("\n"),
+    );
+  }
   return new Error(
     [
       `${root} is open in process ${pid}, and only one process may have it open.`,
       url ? `It is served: connect to ${url}` : "Wait for it or stop it, then try again.",
-      `If that process has nothing to do with meta-agent-db, delete ${lockFile(root, pid)}.`,
+      `If that process has nothing to do with meta-agent-db, delete ${file}.`,
     ].join("\n"),
   );
 }

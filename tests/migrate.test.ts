@@ -267,11 +267,13 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
           await migrate(tx);
         }),
       );
-      expect(message).toContain("CREATE EXTENSION vector;");
+      expect(message).toContain("\nCREATE EXTENSION vector;\nNothing was applied.");
+      expect(message).toContain("meta-agent-db sql --prerequisites");
+      expect(message).not.toContain("  | ");
       expect(message).toContain(`Have a superuser run these statements in database`);
       if (engine === "embedded") {
         for (const role of ["anon", "authenticated", "service_role"]) {
-          expect(message).toContain(`CREATE ROLE ${role} NOLOGIN NOINHERIT;`);
+          expect(message).toContain(`\nCREATE ROLE ${role} NOLOGIN NOINHERIT;\n`);
         }
       }
     } finally {

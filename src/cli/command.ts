@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { databaseUrls } from "../config.ts";
 import { type Connection, connect } from "../client/connect.ts";
 import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
+import { noTarget } from "./no-target.ts";
 import { progress } from "./print.ts";
 
 /** How the process ends. 64 is EX_USAGE of sysexits; 130 is an interrupt, as shells count it. */
@@ -67,7 +68,7 @@ export interface TargetOptions {
 }
 
 const TARGET =
-  "Target: --url, else --directory, else MIGRATION_DATABASE_URL, else DATABASE_URL, else the embedded directory.";
+  "Target: --url, else --directory, else MIGRATION_DATABASE_URL, else DATABASE_URL, else the embedded database in .meta-agent, if there is one.";
 
 /** A subcommand that works on a database, and says in its help which. */
 export function targetCommand(...[name, help]: Parameters<typeof command>): Command {
@@ -77,15 +78,15 @@ export function targetCommand(...[name, help]: Parameters<typeof command>): Comm
 }
 
 /**
- * Opens the target, says on stderr which it is, and closes it after `work`. Only with `create` is an
- * embedded database made where there is none. An interrupt ends the process
+ * Opens the target, says on stderr which it is, and closes it after `work`. Only with `create`
+ * is an embedded database made, and only in a directory that was named. An interrupt ends the process
  * at once: what is open is a transaction, and the server rolls it back.
  */
 export async function withTarget<T>(
   { create = false, ...options }: TargetOptions & { create?: boolean },
   work: (connection: Connection) => Promise<T>,
 ): Promise<T> {
-  if (!create) demandEmbedded(options);
+  if (!create || options.directory === undefined) demandTarget(options);
   const connection = await openTarget(options);
   const forget = untilInterrupted(() => {
     progress("interrupted");
@@ -106,12 +107,14 @@ export function untilInterrupted(stop: () => void): () => void {
   return () => process.off("SIGINT", stop).off("SIGTERM", stop);
 }
 
-/** Who only looks at a database does not want a new, empty one. */
-function demandEmbedded(options: TargetOptions): void {
-  const { directory = EMBEDDED_DIRECTORY } = options;
-  if (targetUrl(options) !== undefined || existsSync(join(directory, "pgdata"))) return;
+/** Throws where an embedded database would have to be made: who means a server does not want a new, empty one. */
+export function demandTarget(options: TargetOptions): void {
+  const { directory } = options;
+  if (targetUrl(options) !== undefined) return;
+  if (existsSync(join(directory ?? EMBEDDED_DIRECTORY, "pgdata"))) return;
+  if (directory === undefined) throw noTarget();
   throw new Error(
-    `there is no embedded database in ${directory}: make one with meta-agent-db migrate or demo, or name a server with --url or DATABASE_URL`,
+    `there is no embedded database in ${directory}: make one with meta-agent-db migrate --directory or demo, or name a server with --url or DATABASE_URL`,
   );
 }
 

@@ -77,7 +77,7 @@ async function show(db: Database, url: string | undefined): Promise<void> {
 
 /** What to type next: in this repository by npm's scripts, elsewhere by the installed command. */
 function nextSteps(url: string | undefined): string[] {
-  if (url !== undefined) return ["DATABASE_URL=postgres://… npx drizzle-kit studio    browse it"];
+  if (url !== undefined) return ["npx meta-agent-db studio --url postgres://…    browse it"];
   return process.env["npm_lifecycle_event"] === "demo"
     ? [
         "npm run dev:db            serve this database to psql, drizzle-kit and your code",

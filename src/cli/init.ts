@@ -17,6 +17,7 @@ export const initCommand = command("init", {
     for (const file of left) progress(`${file}: is there already, left as it is`);
     progress("Next");
     if (missing.length > 0) progress(`  install ${missing.join(", ")}`);
+    progress("  set DATABASE_URL in .env        as in .env.example");
     progress("  npx meta-agent-db migrate       our tables");
     progress("  npx drizzle-kit generate        the migrations of yours");
     progress(`  node ${home}/isolate.mjs agent_notes notes`);

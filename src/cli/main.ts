@@ -54,9 +54,9 @@ for (const subcommand of [
   devCommand,
   studioCommand,
 ]) {
-  program.addCommand(subcommand.showHelpAfterError().exitOverride());
+  program.addCommand(saysLittle(subcommand, ` ${subcommand.name()}`));
 }
-program.showHelpAfterError().exitOverride();
+saysLittle(program);
 
 try {
   await program.parseAsync();
@@ -66,6 +66,15 @@ try {
   if (process.exitCode === EXIT.error || process.exitCode === EXIT.locked) {
     progress(`${err.red("error")} ${explain(error)}`);
   }
+}
+
+/** A wrong command line is answered by what is wrong and the guess, which a page of help would push away. */
+function saysLittle(of: Command, name = ""): Command {
+  const outputError = (text: string, write: (text: string) => void) => {
+    const isGuessed = text.includes("(Did you mean");
+    write(isGuessed ? text : `${text}meta-agent-db help${name} says what there is\n`);
+  };
+  return of.configureOutput({ outputError }).exitOverride();
 }
 
 function exitCodeOf(error: unknown): number {

@@ -9,6 +9,7 @@ import { openEmbedded } from "../embedded.ts";
 import {
   EXIT,
   type TargetOptions,
+  demandTarget,
   portNumber,
   targetCommand,
   targetUrl,
@@ -25,6 +26,7 @@ export const studioCommand = targetCommand("studio", {
 })
   .option("--port <number>", "port to listen on, 0 for any free one", portNumber, 4983)
   .action(async ({ port: wanted, ...target }: TargetOptions & { port: number }) => {
+    demandTarget(target);
     const { startStudioPostgresServer } = await drizzleKit();
     const port = await freePort(wanted);
     const { url, label, close } = await openServed(target);

@@ -4,7 +4,7 @@ import type { Database } from "./sql.ts";
 
 /**
  * Starts PGlite with pgvector: in a directory, from a dump, or empty and in memory.
- * @throws {Error} when the optional packages are not installed
+ * @throws {Error} when the optional packages are not installed, or cannot be loaded where it runs
  */
 export async function createPglite(
   options: PGliteOptions = {},
@@ -15,11 +15,39 @@ export async function createPglite(
     import("@electric-sql/pglite-pgvector"),
     import("drizzle-orm/pglite"),
   ]).catch((cause: unknown) => {
-    throw new Error(
-      "the embedded database needs the optional packages @electric-sql/pglite and @electric-sql/pglite-pgvector: install them, or set DATABASE_URL",
-      { cause },
-    );
+    throw new Error(whyNotLoaded(cause), { cause });
   });
-  const client = await PGlite.create({ ...options, extensions: { vector } });
+  const client = await PGlite.create({ ...options, extensions: { vector } }).catch(
+    (cause: unknown) => {
+      // It imports as it starts.
+      throw isWithoutImport(cause) ? new Error(whyNotLoaded(cause), { cause }) : cause;
+    },
+  );
   return { client, db: drizzle(client, { schema }) };
 }
+
+/** What a person is told when the optional packages do not load. */
+export function whyNotLoaded(cause: unknown): string {
+  if (isWithoutImport(cause)) {
+    return 'the embedded database cannot be loaded here: the test runner runs files in a VM without import(). Jest: set NODE_OPTIONS=--experimental-vm-modules. Vitest: use pool "forks" or "threads", not "vmThreads" or "vmForks"';
+  }
+  if (isNotInstalled(cause)) {
+    return "the embedded database needs the optional packages @electric-sql/pglite and @electric-sql/pglite-pgvector: install them, or set DATABASE_URL";
+  }
+  return `the embedded database cannot be loaded: ${messageOf(cause)}`;
+}
+
+/** A VM's own refusal of `import()`, which says nothing about what is installed. */
+const isWithoutImport = (cause: unknown) =>
+  codeOf(cause).startsWith("ERR_VM_") || messageOf(cause).includes("--experimental-vm-modules");
+
+/** Node.js, Jest and Yarn have codes for it, bundlers and Vite only words. */
+const isNotInstalled = (cause: unknown) =>
+  /MODULE_NOT_FOUND|UNDECLARED_DEPENDENCY/.test(codeOf(cause)) ||
+  /cannot find (?:package|module)|failed to (?:resolve|load)/i.test(messageOf(cause));
+
+const codeOf = (cause: unknown) =>
+  cause instanceof Object && "code" in cause ? String(cause.code) : "";
+
+const messageOf = (cause: unknown) =>
+  cause instanceof Object && "message" in cause ? String(cause.message) : String(cause);

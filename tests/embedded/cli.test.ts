@@ -1,9 +1,9 @@
-import { execFile } from "node:child_process";
-import { mkdtemp, rm } from "node:fs/promises";
+import { execFile, spawn } from "node:child_process";
+import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import { promisify } from "node:util";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { MIGRATIONS } from "../../src/migrations.ts";
 import { cli, environment, finished, printed, start } from "../cli.ts";
 
@@ -89,6 +89,79 @@ describe("an embedded database whose migrator is killed", () => {
   );
 });
 
+describe("a command that is told no database", () => {
+  const none = {
+    MIGRATION_DATABASE_URL: undefined,
+    DATABASE_URL: undefined,
+    POSTGRES_URL: undefined,
+    PGHOST: undefined,
+  };
+  const main = resolve("src/cli/main.ts");
+  let folder: string;
+  let parent: string;
+  beforeEach(async () => {
+    parent = await mkdtemp(join(tmpdir(), "meta-agent-db-bare-"));
+    folder = join(parent, "app");
+    await mkdir(folder);
+  });
+  afterEach(() => rm(parent, { recursive: true }));
+  const bare = (words: readonly string[], env: NodeJS.ProcessEnv = {}) =>
+    finished(
+      spawn(process.execPath, ["--import", import.meta.resolve("tsx"), main, ...words], {
+        cwd: folder,
+        env: environment({
+          ...none,
+          META_AGENT_APP_PASSWORD: "a",
+          META_AGENT_BACKEND_PASSWORD: "b",
+          ...env,
+        }),
+      }),
+    );
+
+  test.each([
+    [["migrate", "--wait", "60"]],
+    [["migrate", "--dry-run"]],
+    [["adopt"]],
+    [["rebuild"]],
+    [["roles", "--apply"]],
+    [["diff", "--repair"]],
+    [["status"]],
+    [["studio"]],
+  ])("%j refuses, and makes nothing", async (words) => {
+    const outcome = await bare(words, { CI: "true", MIGRATION_DATABASE_URL: "" });
+    expect(outcome).toMatchObject({ code: 1, stdout: "" });
+    expect(outcome.stderr).toContain("no database is named, and none is made unasked");
+    expect(outcome.stderr).toContain("MIGRATION_DATABASE_URL: empty, which counts as not set");
+    expect(outcome.stderr).toContain("  DATABASE_URL: not set");
+    expect(outcome.stderr).toContain(".env in this folder: not there");
+    expect(outcome.stderr).toContain("--url postgres://");
+    expect(outcome.stderr).toContain("--directory .meta-agent");
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  const url = "postgres://me:s3cret@127.0.0.1:1/app";
+  test("it says which other names and files are there, and no value", async () => {
+    await writeFile(join(folder, ".env.local"), `DATABASE_URL=${url}\n`);
+    await writeFile(join(folder, ".env"), `SUPABASE_DB_URL=${url}\nDATABASE_URL=\n`);
+    await writeFile(join(parent, ".env"), `export DATABASE_URL=${url}\n`);
+    const { stderr } = await bare(["migrate"], { POSTGRES_URL: url, PGHOST: "s3cret" });
+    for (const name of ["POSTGRES_URL", "PGHOST", "SUPABASE_DB_URL", ".env.local", "../.env"]) {
+      expect(stderr).toContain(`  ${name}: is there, and is not read`);
+    }
+    expect(stderr).toContain("  DATABASE_URL: empty, which counts as not set");
+    expect(stderr).toContain(".env in this folder: read");
+    expect(stderr).not.toContain("s3cret");
+  });
+
+  test("a .env that is not UTF-8 is named", async () => {
+    await writeFile(join(folder, ".env"), `\uFEFFDATABASE_URL=${url}\n`, "utf16le");
+    const { code, stderr } = await bare(["migrate"]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("save it as UTF-8");
+    expect(stderr).not.toContain("s3cret");
+  });
+});
+
 describe("a wrong command line or setting", () => {
   test.each([
     [["nonsense"], "unknown command 'nonsense'"],
@@ -103,6 +176,21 @@ describe("a wrong command line or setting", () => {
     expect(outcome).toMatchObject({ code: 64, stdout: "" });
     expect(outcome.stderr).toContain(said);
   });
+
+  test.each([
+    [["migarte"], "error: unknown command 'migarte'\n(Did you mean migrate?)\n"],
+    [["migrate", "--wiat", "1"], "error: unknown option '--wiat'\n(Did you mean --wait?)\n"],
+    [["nonsense"], "error: unknown command 'nonsense'\nmeta-agent-db help says what there is\n"],
+    [
+      ["dev", "--nonsense"],
+      "error: unknown option '--nonsense'\nmeta-agent-db help dev says what there is\n",
+    ],
+  ])(
+    "%j is answered by what is wrong and what was meant, and no page of help",
+    async (words, said) => {
+      expect(await cli(words)).toEqual({ code: 64, stdout: "", stderr: said });
+    },
+  );
 
   test("help is no error", async () => {
     const { code, stdout } = await cli(["--help"]);

@@ -1,5 +1,13 @@
 import { spawn } from "node:child_process";
-import { existsSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
@@ -94,6 +102,36 @@ test("a lock that a dead process left is no obstacle, nor one of an earlier life
   }
   await opened();
   expect(locks()).toEqual([`lock.${process.pid}`]);
+});
+
+test("a lock of another machine or container is never taken for dead, nor one half written", async () => {
+  const { pid = 0 } = await exited();
+  for (const held of [pid, process.pid]) {
+    const file = join(directory, `lock.${held}`);
+    for (const text of [
+      JSON.stringify({ pid: held, started: 1, place: "elsewhere boot pid:[1]" }),
+      "",
+    ]) {
+      writeFileSync(file, text);
+      await expect(openEmbedded(directory)).rejects.toThrow(`is open in process ${held}`);
+      await expect(openEmbedded(directory)).rejects.toThrow(`delete ${file}`);
+      expect(readFileSync(file, "utf8")).toBe(text);
+      expect(locks()).toEqual([`lock.${held}`]);
+    }
+    rmSync(file);
+  }
+  await opened();
+});
+
+test("git adds nothing of it, and all else as before", async () => {
+  await opened();
+  expect(readFileSync(join(directory, ".gitignore"), "utf8")).toBe("*\n");
+  const shared = join(directory, "shared");
+  mkdirSync(shared);
+  writeFileSync(join(shared, "package.json"), "{}");
+  const beside = await openEmbedded(shared);
+  await beside.close();
+  expect(existsSync(join(shared, ".gitignore"))).toBe(false);
 });
 
 test("a first start that was cut short is made again", async () => {

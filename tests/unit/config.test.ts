@@ -233,16 +233,18 @@ describe("defaults and names", () => {
     expect(Object.keys(load({}))).not.toContain("slackWebhookUrl");
   });
 
-  test(".env.example has the same names in the same order, each explained by a comment", () => {
+  test(".env.example has the two databases, then the other names in the same order, each explained by a comment", () => {
     const lines = readFileSync(EXAMPLE, "utf8").split("\n");
     const settings = lines.flatMap((line, i) => {
       const name = /^(\w+)=/.exec(line)?.[1];
       return name === undefined ? [] : [{ name, comment: lines[i - 1] ?? "" }];
     });
-    expect(settings.map(({ name }) => name)).toEqual(NAMES);
+    const databases = ["DATABASE_URL", "MIGRATION_DATABASE_URL"];
+    const others = NAMES.filter((name) => !databases.includes(name));
+    expect(settings.map(({ name }) => name)).toEqual([...databases, ...others]);
     for (const { name, comment } of settings) {
       expect(comment, name).toMatch(/^# \w/);
-      expect(comment.startsWith("# REQUIRED"), name).toBe(name in REQUIRED);
+      expect(comment.startsWith("# loadConfig() asks for it."), name).toBe(name in REQUIRED);
     }
   });
 

@@ -245,12 +245,46 @@ function pendingOf(
   return migrations.filter(({ name }) => pending.has(name));
 }
 
-function refused({ name, statements }: Migration, index: number, cause: unknown): MigrationError {
-  const head = (statements[index] ?? "").trim().split("\n").slice(0, 3);
+function refused(migration: Migration, index: number, cause: unknown): MigrationError {
+  const { name, statements } = migration;
+  const missing = prerequisites(cause);
+  if (missing !== undefined) return lacking(migration, missing, cause);
+  const head = (statements[index] ?? "")
+    .trim()
+    .split("\n")
+    .filter((line) => !line.startsWith("--"))
+    .slice(0, 3);
   return new MigrationError(
     [
       `${name}.sql, statement ${index + 1} of ${statements.length}: ${explain(cause)}`,
       ...head.map((line) => `  | ${line}`),
+      "Nothing was applied.",
+    ].join("\n"),
+    { cause },
+  );
+}
+
+/** What 0000_foundation says that a superuser must run first: who may not, and the statements. */
+function prerequisites(cause: unknown): { who: string; statements: string[] } | undefined {
+  const { message = "" } = databaseError(cause) ?? {};
+  const [, who, list] =
+    /^(.+ may not create what the database needs first): (.+;)$/.exec(message) ?? [];
+  if (who === undefined || list === undefined) return undefined;
+  return { who, statements: list.split(/(?<=;) /) };
+}
+
+/** The statements alone, a line each, to be copied. */
+function lacking(
+  { name }: Migration,
+  { who, statements }: { who: string; statements: string[] },
+  cause: unknown,
+): MigrationError {
+  const hint = databaseError(cause)?.hint ?? "Have a superuser run these statements.";
+  return new MigrationError(
+    [
+      `${name}.sql: ${who}.`,
+      `${hint} meta-agent-db sql --prerequisites prints a script that does the same.`,
+      ...statements,
       "Nothing was applied.",
     ].join("\n"),
     { cause },
