@@ -4,6 +4,8 @@
  * ended, even inside of it, and never one whose BEGIN failed: here the end decides.
  */
 
+import { queuePerSession } from "./queue.ts";
+
 /** A session that has the connection of one transaction. */
 interface Loan<Session> {
   readonly session: Session;
@@ -33,6 +35,20 @@ const isPool = (client: object): client is Pool =>
 
 const isClient = (client: object): client is Client =>
   "end" in client && typeof client.end === "function" && "escapeIdentifier" in client;
+
+const inTurn = queuePerSession();
+
+/**
+ * Runs what a database has to do, and on a single client of pg when it is its turn: the client sends what it is
+ * given at once, a second BEGIN or a plain statement into the transaction of the first.
+ */
+export async function takeTurn<T>(session: object, work: () => Promise<T>): Promise<T> {
+  const client: unknown = Reflect.get(session, "client");
+  if (typeof client !== "object" || client === null || isPool(client) || !isClient(client)) {
+    return work();
+  }
+  return inTurn(client, work);
+}
 
 /** A session of its own for one transaction: `Session` is Drizzle's, of any driver. */
 export function lend<Session extends object>(session: Session): Loan<Session> {

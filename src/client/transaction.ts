@@ -14,7 +14,7 @@ import {
 } from "drizzle-orm/pg-core";
 import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
 import { databaseError } from "./errors.ts";
-import { lend } from "./loan.ts";
+import { lend, takeTurn } from "./loan.ts";
 import type { Executor, Transactor } from "./sql.ts";
 
 /** What has become of a transaction. */
@@ -98,20 +98,23 @@ export async function confinedTransaction<Tx extends Executor, T>(
       await unlessLost(state);
     }
   };
-  // A single client of pg has one session, for all its transactions and outside of them.
+  // A single client of pg has one session, for all its transactions and outside of them. It is given back
+  // before the next has its turn.
   const { session, giveBack } = lend(database);
-  try {
-    return await session.transaction(whole, config);
-  } catch (error) {
-    // A BEGIN that the server refused leaves nothing open.
-    if (!state.over) state.ended = isRefusal(error);
-    // postgres.js would say that its ROLLBACK has lost the connection, not why the work failed.
-    throw state.rejection ? state.rejection.error : error;
-  } finally {
-    state.lost ||= !state.over;
-    state.over = true;
-    giveBack(state.ended);
-  }
+  return takeTurn(database, async () => {
+    try {
+      return await session.transaction(whole, config);
+    } catch (error) {
+      // A BEGIN that the server refused leaves nothing open.
+      if (!state.over) state.ended = isRefusal(error);
+      // postgres.js would say that its ROLLBACK has lost the connection, not why the work failed.
+      throw state.rejection ? state.rejection.error : error;
+    } finally {
+      state.lost ||= !state.over;
+      state.over = true;
+      giveBack(state.ended);
+    }
+  });
 }
 
 /** @throws {TypeError} when the running code is inside of a transaction of this database */
@@ -138,8 +141,9 @@ function watch(database: object): void {
   watched.add(database);
   // The session of a transaction on a single client of pg inherits from this one, and is let through.
   const refusing = async (self: unknown, run: () => unknown): Promise<unknown> => {
-    if (self === database) refuseInside(database);
-    return run();
+    if (self !== database) return run();
+    refuseInside(database);
+    return takeTurn(database, async () => run());
   };
   database.transaction = new Proxy(database.transaction, {
     apply: (transaction, self, words) =>

@@ -407,6 +407,34 @@ describe.skipIf(inject("server") === "")("the connection of a transaction that e
     });
   }
 
+  test("one pg client, two organizations and a plain statement at once: each has its turn", async ({
+    onTestFinished,
+  }) => {
+    const { db, close } = await openClient(login.href);
+    onTestFinished(async () => {
+      await close();
+    });
+    const role = async (on: Pick<Database, "execute">) =>
+      one<{ role: string; claims: string }>(
+        on,
+        sql`select current_user::text as role, coalesce(current_setting('request.jwt.claims', true), '') as claims`,
+      );
+    const look = async (organization: string) =>
+      withOrganization(db, organization, async (tx) => {
+        await tx.execute(sql`select pg_sleep(0.05)`);
+        return role(tx);
+      });
+    const organizations = [randomUUID(), randomUUID()] as const;
+    const [first, plain, second] = await Promise.all([
+      look(organizations[0]),
+      role(db),
+      look(organizations[1]),
+    ]);
+    expect(first.claims).toContain(organizations[0]);
+    expect(plain).toEqual({ role: login.username, claims: "" });
+    expect(second.claims).toContain(organizations[1]);
+  });
+
   // Drizzle's own way. The same judge finds it out: it can see a leak.
   const NAIVE: Readonly<Record<string, RegExp>> = {
     "the client gives up a statement, and then ROLLBACK": /it acts as authenticated/,
