@@ -263,11 +263,11 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
       "a reference of two columns whose index begins with another",
       [
         "alter table agent_slas add unique (id, organization_id)",
-        `create table notes (day date, sla_id uuid, organization_id uuid,
-         foreign key (sla_id, organization_id) references agent_slas (id, organization_id))`,
-        "create index on notes (day, sla_id, organization_id)",
+        `create table notes (day date, sla_id uuid, owner_id uuid,
+         foreign key (sla_id, owner_id) references agent_slas (id, organization_id))`,
+        "create index on notes (day, sla_id, owner_id)",
       ],
-      [/^warning references: the reference notes_sla_id_organization_id_fkey of public.notes/],
+      [/^warning references: the reference notes_sla_id_owner_id_fkey of public.notes/],
     ],
     [
       "counters that are full",
