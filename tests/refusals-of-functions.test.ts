@@ -214,6 +214,7 @@ const NEVER: Readonly<Record<string, string>> = {
   LockedError: "an error itself",
   MigrationError: "an error itself",
   RepairError: "an error itself",
+  UntrustedSchemaError: "an error itself",
   databaseError: "answers undefined for what is no error of PostgreSQL",
   embeddedServerUrl: "answers undefined where nothing is served",
   explain: "says anything as text",
