@@ -4,8 +4,8 @@ import { defineConfig } from "vitest/config";
 // tests/container needs real sessions, what is in tests/unit no database at all.
 export default defineConfig({
   test: {
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: 120_000,
+    hookTimeout: 240_000,
     maxWorkers: 2,
     projects: [
       {

@@ -374,7 +374,7 @@ describe.skipIf(inject("server") === "" || !pgbouncer)("behind a transaction poo
     ["whatever connections are lost", [...LOST, ...CALM]],
   ])(
     `${CLIENTS} clients on ${SERVER_CONNECTIONS} server connections see their own organization alone and leave nothing behind, %s`,
-    { timeout: (SECONDS + 90) * 1000 },
+    { timeout: (SECONDS + 240) * 1000 },
     async (however, endings) => {
       const run = await newRun(promised);
       await play(run, { clients: CLIENTS, endings, seconds: SECONDS });
