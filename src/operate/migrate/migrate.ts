@@ -196,8 +196,9 @@ export function migrationSql(pending: readonly Migration[]): string {
   );
   return [
     "BEGIN;",
+    // What the look found missing before a lock was waited for would be missing still, to this transaction.
+    `SELECT pg_catalog.pg_advisory_xact_lock(${LOCK_KEY});`,
     `${trustStatement()};`,
-    `SELECT pg_advisory_xact_lock(${LOCK_KEY});`,
     CREATE_JOURNAL,
     ...files,
     "COMMIT;",

@@ -5,6 +5,7 @@
  */
 import { sql } from "drizzle-orm";
 import { databaseError } from "../../client/errors.ts";
+import { LOCK_KEY } from "./lock.ts";
 import { type Transaction, one } from "../../client/sql.ts";
 import { withSettings } from "../../client/settings.ts";
 
@@ -67,9 +68,13 @@ function refusal(error: unknown): unknown {
 export const trustStatement = (): string =>
   `DO $meta_agent_trust$\n${DECLARATIONS}BEGIN\n${LOOK}END $meta_agent_trust$`;
 
-/** The look, and then a block of PL/pgSQL inside of it, after which the path is what it was. */
+/**
+ * The look behind the migrators' lock, and then a block of PL/pgSQL inside of it, after which the path is what
+ * it was. Within a statement the server goes on believing that a schema is missing which it looked for before
+ * it waited, so nothing is looked for before the lock.
+ */
 export const afterLook = (block: string): string =>
-  `${DECLARATIONS}BEGIN\n${LOOK}\n${block}\n  PERFORM pg_catalog.set_config('search_path', meta_agent_former, true);\nEND `;
+  `${DECLARATIONS}BEGIN\n  PERFORM pg_catalog.pg_advisory_xact_lock(${LOCK_KEY});\n${LOOK}\n${block}\n  PERFORM pg_catalog.set_config('search_path', meta_agent_former, true);\nEND `;
 
 // Until the first PERFORM every name stands with its schema: public may be searched before pg_catalog.
 const DECLARATIONS = `DECLARE
