@@ -27,8 +27,23 @@ const url = (...schemes: [string, ...string[]]) => {
  * Scheme, user, password, hosts and database of a PostgreSQL URL. A password with an `@` or a `/` of its own
  * does not match: nobody could say where it ends. A list of hosts does: postgres.js takes one.
  */
-export const POSTGRES_URL =
+const DATABASE_URL =
   /^(postgres(?:ql)?:\/\/)(?=[^?#])(?:([^:@/?#\s]*)(?::([^@/?#\s]*))?@)?([^@/?#\s]*)(\/[^@?#\s]*)?(?:\?[^@#\s]*)?$/;
+
+/**
+ * Those parts of a URL that the drivers can read as well; `null` of any other. The drivers' own errors hold the
+ * URL, password and all.
+ */
+export function partsOfDatabaseUrl(value: string): RegExpExecArray | null {
+  try {
+    decodeURIComponent(value);
+  } catch {
+    return null;
+  }
+  // URL knows no list of hosts.
+  const first = value.replace(/,[^@/?]*(?=[/?]|$)/, "");
+  return value.isWellFormed() && URL.canParse(first) ? DATABASE_URL.exec(value) : null;
+}
 
 const number = (expected: string, holds: (value: number) => boolean): Kind<number> => ({
   expected,
@@ -52,10 +67,7 @@ const webUrl = /* @__PURE__ */ url("https", "http");
 const redisUrl = /* @__PURE__ */ url("redis", "rediss");
 const postgresUrl = /* @__PURE__ */ text(
   "postgres://user:password@host:5432/database (or postgresql://), special characters of the password percent-encoded",
-  (value) =>
-    POSTGRES_URL.test(value) &&
-    !/%(?![\da-f]{2})/i.test(value) &&
-    URL.canParse(value.replace(/,[^@/?]*(?=[/?]|$)/, "")),
+  (value) => partsOfDatabaseUrl(value) !== null,
 );
 /** What `z.email()` takes, a test says so; Zod itself would be most of a bundle that reads settings. */
 const email = /* @__PURE__ */ text("one e-mail address", (value) =>

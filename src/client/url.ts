@@ -1,5 +1,5 @@
 /** The URL of a database, as other tools and providers write it. It holds a password: no error repeats it. */
-import { POSTGRES_URL } from "../config.ts";
+import { partsOfDatabaseUrl } from "../config.ts";
 
 /**
  * Parameters that libpq, Prisma or a provider understands and neither postgres.js nor a server: sent on,
@@ -32,8 +32,8 @@ export interface DatabaseUrl {
 
 /** @throws {TypeError} when `url` is not `postgres://…`; the message does not repeat it */
 export function readUrl(url: string): DatabaseUrl {
-  const [, scheme, user, , hosts = "", database = ""] = POSTGRES_URL.exec(url) ?? [];
-  if (!scheme || !isReadable(url)) throw malformedUrl();
+  const [, scheme, user, , hosts = "", database = ""] = partsOfDatabaseUrl(url) ?? [];
+  if (!scheme) throw malformedUrl();
   const [address = "", query = ""] = url.split("?", 2);
   const parameters = query === "" ? [] : query.split("&");
   const nameOf = (parameter: string) => decodeURIComponent(parameter.split("=", 1)[0] ?? "");
@@ -47,16 +47,6 @@ export function readUrl(url: string): DatabaseUrl {
     label: `${scheme}${user ? `${user}@` : ""}${hosts}${database}`,
     hasOneHost: !(hosts || (process.env["PGHOST"] ?? "")).includes(","),
   };
-}
-
-/** Whether the drivers can read it: the error of one that cannot holds the URL, password and all. */
-function isReadable(url: string): boolean {
-  try {
-    decodeURIComponent(url);
-    return url.isWellFormed() && URL.canParse(url.replace(/,[^@/?]*(?=[/?]|$)/, ""));
-  } catch {
-    return false;
-  }
 }
 
 const malformedUrl = () =>
