@@ -10,7 +10,7 @@ import {
   targetCommand,
   withTarget,
 } from "./command.ts";
-import { out, print, printJson, progress } from "./print.ts";
+import { out, printJson, printSql, progress } from "./print.ts";
 
 interface DiffOptions extends TargetOptions {
   readonly json?: true;
@@ -42,9 +42,9 @@ export const diffCommand = targetCommand("diff", {
         printJson({ repaired, remaining });
       } else {
         for (const { object, problem } of repaired) {
-          print(comment(`repaired: ${object} (${problem})`));
+          printSql(comment(`repaired: ${object} (${problem})`));
         }
-        for (const finding of remaining) print(asSql(finding));
+        for (const finding of remaining) printSql(asSql(finding));
         progress(summary(repaired, remaining));
       }
       const pending = remaining.length > 0 ? await pendingFiles(db) : 0;

@@ -13,7 +13,7 @@ import { doctorCommand } from "./doctor.ts";
 import { ejectCommand } from "./eject.ts";
 import { initCommand } from "./init.ts";
 import { migrateCommand } from "./migrate.ts";
-import { err, progress } from "./print.ts";
+import { err, progress, visible } from "./print.ts";
 import { rebuildCommand } from "./rebuild.ts";
 import { rolesCommand } from "./roles.ts";
 import { sqlCommand } from "./sql.ts";
@@ -72,7 +72,8 @@ try {
 function saysLittle(of: Command, name = ""): Command {
   const outputError = (text: string, write: (text: string) => void) => {
     const isGuessed = text.includes("(Did you mean");
-    write(isGuessed ? text : `${text}meta-agent-db help${name} says what there is\n`);
+    const said = isGuessed ? text : `${text}meta-agent-db help${name} says what there is\n`;
+    write(visible(said, err));
   };
   return of.configureOutput({ outputError }).exitOverride();
 }

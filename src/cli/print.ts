@@ -8,21 +8,32 @@ function colorsFor({ isTTY }: { isTTY?: boolean }) {
 export const err = colorsFor(process.stderr);
 export const out = colorsFor(process.stdout);
 
+/**
+ * Control characters as `\x1b`: names and messages come from the database, and a terminal would obey them.
+ * Line ends stay, and where colours are on the codes of ours.
+ */
+export function visible(text: string, { isColorSupported }: { isColorSupported: boolean }): string {
+  return text.replaceAll(/(?!\n)\p{Cc}/gu, (control, place: number) => {
+    const isOurs = isColorSupported && /^.\[(1|2|22|3[1-69])m/.test(text.slice(place, place + 5));
+    return isOurs ? control : `\\x${control.charCodeAt(0).toString(16).padStart(2, "0")}`;
+  });
+}
+
 let isLineOpen = false;
 
 /** A line of progress, on stderr. */
 export function progress(line: string): void {
-  process.stderr.write(`${isLineOpen ? "\n" : ""}${line}\n`);
+  process.stderr.write(`${isLineOpen ? "\n" : ""}${visible(line, err)}\n`);
   isLineOpen = false;
 }
 
 /** The first half of a line of progress; {@link end} completes it. */
 export function begin(text: string): void {
-  process.stderr.write(text);
+  process.stderr.write(visible(text, err));
   isLineOpen = true;
 }
 export function end(text: string): void {
-  process.stderr.write(`${text}\n`);
+  process.stderr.write(`${visible(text, err)}\n`);
   isLineOpen = false;
 }
 
@@ -35,14 +46,20 @@ export async function step<T>(work: () => Promise<T>, said: (result: T) => strin
   return result;
 }
 
-/** A line of data, on stdout. */
+/** A line for a person, on stdout. */
 export function print(line = ""): void {
-  process.stdout.write(`${line}\n`);
+  process.stdout.write(`${visible(line, out)}\n`);
+}
+
+/** SQL, on stdout: as it is for a pipe, since it is to run as it is. */
+export function printSql(text: string): void {
+  if (process.stdout.isTTY) print(text);
+  else process.stdout.write(`${text}\n`);
 }
 
 /** Data for programs, on stdout. */
 export function printJson(data: unknown): void {
-  print(JSON.stringify(data, null, 2));
+  process.stdout.write(`${JSON.stringify(data, null, 2)}\n`);
 }
 
 /** Columns as wide as their widest cell; numbers, and texts that hold nothing else, to the right. */

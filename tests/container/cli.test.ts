@@ -135,6 +135,29 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
       expect(await on("migrate")).toMatchObject({ code: 0, stdout: "up to date\n" });
     });
 
+    test("a name that holds control sequences is shown, not obeyed", async () => {
+      const name = "\u001b[2J\u0007\r\u009b8m";
+      await administer(
+        empty.url,
+        `create table "${name}" (organization_id uuid);
+         create policy "${name}" on agent_slas to authenticated using (true);
+         create schema "${name}"`,
+      );
+      const doctor = await on("doctor");
+      const diffs = await on("diff");
+      const mistyped = await on("\u001b[2J");
+      await administer(
+        empty.url,
+        `drop table "${name}"; drop policy "${name}" on agent_slas; drop schema "${name}"`,
+      );
+      for (const { stdout, stderr } of [doctor, mistyped]) {
+        expect((stdout + stderr).replaceAll("\n", "")).not.toMatch(/\p{Cc}/u);
+        expect(stdout + stderr).toContain("\\x1b[2J");
+      }
+      // In a pipe SQL is as it is to run.
+      expect(diffs.stdout).toContain(`"${name}"`);
+    });
+
     test("status says who applied what and when, as a table and as JSON", async () => {
       const { code, stdout } = await on("status");
       expect(code).toBe(0);
