@@ -1076,12 +1076,6 @@ ALTER TABLE ONLY public.agent_prompts
     ADD CONSTRAINT agent_prompts_agent_id_version_key UNIQUE (agent_id, version);
 
 ALTER TABLE ONLY public.agent_prompts
-    ADD CONSTRAINT agent_prompts_one_active EXCLUDE USING btree (agent_id WITH =) WHERE (is_active) DEFERRABLE;
-
-ALTER TABLE ONLY public.agent_prompts
-    ADD CONSTRAINT agent_prompts_one_baseline EXCLUDE USING btree (agent_id WITH =) WHERE (is_baseline) DEFERRABLE;
-
-ALTER TABLE ONLY public.agent_prompts
     ADD CONSTRAINT agent_prompts_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY public.agent_registry
@@ -1143,6 +1137,10 @@ ALTER TABLE ONLY public.sla_compliance
 
 ALTER TABLE ONLY public.sla_compliance
     ADD CONSTRAINT sla_compliance_pkey PRIMARY KEY (id);
+
+CREATE UNIQUE INDEX agent_prompts_one_active ON public.agent_prompts USING btree (agent_id) WHERE is_active;
+
+CREATE UNIQUE INDEX agent_prompts_one_baseline ON public.agent_prompts USING btree (agent_id) WHERE is_baseline;
 
 CREATE INDEX idx_ab_tests_agent_id ON public.ab_tests USING btree (agent_id);
 

@@ -12,6 +12,7 @@ import { contents } from "./contents.ts";
 import { type Query, openEmpty, suite } from "./engine.ts";
 import { fillSeed, makeSeed } from "./made-by-seed.ts";
 import { planted } from "./planted.ts";
+import { insertOneOfEach } from "./rows.ts";
 
 async function openSeed() {
   const database = await openEmpty();
@@ -296,7 +297,9 @@ suite(
         const looked = TABLES.flatMap((table) => rulesOf(table, live).map(({ name }) => name));
         const constraints = await query<{ name: string }>(
           `select distinct conname::text as name from pg_constraint
-           where connamespace = 'public'::regnamespace and contype in ('c', 'u', 'p', 'f', 'x')`,
+           where connamespace = 'public'::regnamespace and contype in ('c', 'u', 'p', 'f', 'x')
+           union select relname from pg_index join pg_class c on c.oid = indexrelid
+           where relnamespace = 'public'::regnamespace and indisunique`,
         );
         expect(looked).toEqual(expect.arrayContaining(constraints.map(({ name }) => name)));
         const required = await query<{ name: string }>(
@@ -506,3 +509,34 @@ suite("adopt takes over our own tables", (database) => {
     expect(await migrate(database.db)).toEqual({ applied: [] });
   });
 });
+
+suite(
+  "adopt takes over the tables of 0.1.0 without a journal",
+  (database) => {
+    test("what was a constraint becomes the index of that name, over the rows there are", async () => {
+      const { adopted, findings } = await adopt(database.db);
+      expect(adopted).toBe(true);
+      expect(
+        findings
+          .filter(({ object }) => object.startsWith("unique index "))
+          .map(({ object, problem, safe }) => `${object} ${problem} ${safe}`),
+      ).toEqual([
+        "unique index agent_prompts_one_active on agent_prompts changed false",
+        "unique index agent_prompts_one_baseline on agent_prompts changed false",
+      ]);
+      expect(await diff(database.db)).toEqual([]);
+      expect(await migrate(database.db)).toEqual({ applied: [] });
+    });
+  },
+  async () => {
+    const database = await openEmpty();
+    const last = MIGRATIONS.findIndex(({ name }) => name === "0011_tenant_indexes");
+    await migrate(database.db, { migrations: MIGRATIONS.slice(0, last + 1) });
+    await database.db.transaction(insertOneOfEach);
+    await database.query(
+      "update agent_prompts set is_active = true, is_baseline = true where version = (select min(version) from agent_prompts)",
+    );
+    await database.query("drop schema drizzle cascade");
+    return database;
+  },
+);

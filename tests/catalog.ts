@@ -39,7 +39,6 @@ interface Facts {
     readonly columns: readonly string[];
     readonly isUnique: boolean;
     readonly isPrimary: boolean;
-    readonly isExclusion: boolean;
     readonly isPartial: boolean;
     readonly isValid: boolean;
     /** Whether a constraint keeps it. */
@@ -107,7 +106,7 @@ const PARTS: Readonly<Record<Kind, string>> = {
     select format('index %s valid=%s', pg_get_indexdef(i.indexrelid), i.indisvalid),
       schema, o.relname, c.relname, pg_get_indexdef(i.indexrelid), 'pg_class'::regclass, i.indexrelid, 0,
       jsonb_build_object('columns', ${columnNames("o.oid", "i.indkey")}, 'isUnique', indisunique, 'isPrimary', indisprimary,
-        'isExclusion', indisexclusion, 'isPartial', indpred is not null, 'isValid', indisvalid,
+        'isPartial', indpred is not null, 'isValid', indisvalid,
         'isOwned', exists (select from pg_constraint where conindid = indexrelid and contype <> 'f'))
     from ours o join pg_index i on i.indrelid = o.oid join pg_class c on c.oid = i.indexrelid`,
   policy: `

@@ -1,9 +1,10 @@
-import { and, eq, inArray, sql } from "drizzle-orm";
+import { and, eq, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
-import { rows } from "../src/client/sql.ts";
+import { type Transaction, rows } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { databaseError } from "../src/client/errors.ts";
 import {
+  type NewAgentPrompt,
   agentExecutionLogs,
   agentPerformanceMetrics,
   agentPrompts,
@@ -28,45 +29,84 @@ async function refusal(work: Promise<unknown>) {
 }
 
 suite("the database keeps its own rules", (database) => {
-  test("one UPDATE promotes a prompt, in whatever order the rows lie, and two active ones are refused", async () => {
-    const agent = newAgent();
-    const [a, b] = [
-      newPrompt({ agentId: agent.id, isActive: true, isBaseline: true }),
-      newPrompt({ agentId: agent.id }),
-    ];
-    await withOrganization(database.db, ORGANIZATION, async (tx) => {
-      await tx.insert(agentRegistry).values(agent);
-      await tx.insert(agentPrompts).values([a, b]);
-      for (const chosen of [b, a, b]) {
-        await tx
-          .update(agentPrompts)
-          .set({
-            isActive: sql`${agentPrompts.id} = ${chosen.id}`,
-            isBaseline: sql`${agentPrompts.id} = ${chosen.id}`,
-          })
-          .where(eq(agentPrompts.agentId, agent.id));
-        const active = await tx
-          .select({ id: agentPrompts.id })
-          .from(agentPrompts)
-          .where(and(eq(agentPrompts.agentId, agent.id), agentPrompts.isActive));
-        expect(active).toEqual([{ id: chosen.id }]);
-      }
-    });
-    for (const [column, constraint] of [
-      ["isActive", "agent_prompts_one_active"],
-      ["isBaseline", "agent_prompts_one_baseline"],
-    ] as const) {
-      const second = withOrganization(database.db, ORGANIZATION, (tx) =>
+  test.each([
+    ["isActive", "agent_prompts_one_active"],
+    ["isBaseline", "agent_prompts_one_baseline"],
+  ] as const)(
+    "%s moves to another prompt in two statements, and two prompts of an agent never have it",
+    async (flag, constraint) => {
+      const agent = newAgent();
+      const [a, b] = [
+        newPrompt({ agentId: agent.id, [flag]: true }),
+        newPrompt({ agentId: agent.id }),
+      ];
+      const raise = (tx: Transaction, id: string) =>
         tx
           .update(agentPrompts)
-          .set({ [column]: true })
-          .where(inArray(agentPrompts.id, [a.id, b.id])),
-      );
-      expect(await refusal(second)).toMatchObject({
-        code: "23P01",
-        message: expect.stringContaining(constraint),
+          .set({ [flag]: true })
+          .where(eq(agentPrompts.id, id));
+      await withOrganization(database.db, ORGANIZATION, async (tx) => {
+        await tx.insert(agentRegistry).values(agent);
+        await tx.insert(agentPrompts).values([a, b]);
+        for (const chosen of [b, a, b]) {
+          await tx
+            .update(agentPrompts)
+            .set({ [flag]: false })
+            .where(and(eq(agentPrompts.agentId, agent.id), eq(agentPrompts[flag], true)));
+          await raise(tx, chosen.id);
+          const having = await tx
+            .select({ id: agentPrompts.id })
+            .from(agentPrompts)
+            .where(and(eq(agentPrompts.agentId, agent.id), agentPrompts[flag]));
+          expect(having).toEqual([{ id: chosen.id }]);
+        }
       });
-    }
+      const second = withOrganization(database.db, ORGANIZATION, (tx) => raise(tx, a.id));
+      expect(await refusal(second)).toMatchObject({ code: "23505", constraint });
+    },
+  );
+
+  test("ON CONFLICT works on prompts: without a target, by a key, and by the one active version", async () => {
+    const agent = newAgent();
+    const first = newPrompt({ agentId: agent.id, version: "1", isActive: true, isBaseline: true });
+    await withOrganization(database.db, ORGANIZATION, async (tx) => {
+      await tx.insert(agentRegistry).values(agent);
+      const versions = () =>
+        tx
+          .select({ id: agentPrompts.id, changeReason: agentPrompts.changeReason })
+          .from(agentPrompts)
+          .where(eq(agentPrompts.agentId, agent.id));
+      const insert = (values: NewAgentPrompt) => tx.insert(agentPrompts).values(values);
+      // The id, the version, the active one, the baseline: whichever is taken.
+      const { id, version, isActive, isBaseline } = first;
+      for (const taken of [{ id }, { version }, { isActive }, { isBaseline }]) {
+        await insert(first).onConflictDoNothing();
+        await insert(newPrompt({ agentId: agent.id, ...taken })).onConflictDoNothing();
+        expect(await versions()).toEqual([{ id, changeReason: null }]);
+      }
+      const { agentId } = agentPrompts;
+      for (const [changeReason, taken, conflict] of [
+        ["by id", { id }, { target: agentPrompts.id }],
+        ["by version", { version }, { target: [agentId, agentPrompts.version] }],
+        [
+          "by active",
+          { isActive },
+          { target: agentId, targetWhere: sql`${agentPrompts.isActive}` },
+        ],
+        [
+          "by baseline",
+          { isBaseline },
+          { target: agentId, targetWhere: sql`${agentPrompts.isBaseline}` },
+        ],
+      ] as const) {
+        await insert(newPrompt({ agentId: agent.id, ...taken })).onConflictDoUpdate({
+          ...conflict,
+          target: [conflict.target].flat(),
+          set: { changeReason },
+        });
+        expect(await versions()).toEqual([{ id, changeReason }]);
+      }
+    });
   });
 
   test("a day without a prompt version is stored once", async () => {
@@ -164,28 +204,6 @@ suite("the database keeps its own rules", (database) => {
         with: { executionLogs: true },
       });
       expect(Number(found?.executionLogs[0]?.estimatedCostUsd)).toBeCloseTo(Number(cost), 6);
-    });
-  });
-
-  test("an upsert of a prompt names its target", async () => {
-    const agent = newAgent();
-    const prompt = newPrompt({ agentId: agent.id });
-    await withOrganization(database.db, ORGANIZATION, async (tx) => {
-      await tx.insert(agentRegistry).values(agent);
-      await tx.insert(agentPrompts).values(prompt);
-      await tx
-        .insert(agentPrompts)
-        .values(newPrompt({ agentId: agent.id, version: prompt.version }))
-        .onConflictDoNothing({ target: [agentPrompts.agentId, agentPrompts.version] });
-      expect(await tx.$count(agentPrompts, eq(agentPrompts.agentId, agent.id))).toBe(1);
-      await expect(
-        tx.transaction((inner) =>
-          inner
-            .insert(agentPrompts)
-            .values(newPrompt({ agentId: agent.id }))
-            .onConflictDoNothing(),
-        ),
-      ).rejects.toSatisfy((error) => databaseError(error)?.code === "55000");
     });
   });
 

@@ -76,15 +76,59 @@ describe.skipIf(engine === "container" && inject("server") === "")("migrate", ()
     }
   });
 
+  const handWritten = MIGRATIONS.filter(({ statements: [first = ""] }) => first.startsWith("--"));
+
   test("all hand-written patches run again, in order, leave the catalog identical", async () => {
     await migrate(database.db);
     const before = await catalog(database.query);
-    const handWritten = MIGRATIONS.filter(({ statements: [first = ""] }) => first.startsWith("--"));
     expect(handWritten.map(({ name }) => name)).toContain("0010_row_level_security");
     for (const { statements } of handWritten) {
-      for (const statement of statements) await database.query(statement);
+      for (const statement of statements) {
+        const again = database.query(statement);
+        // What 0012 made in their place bears their names.
+        await (statement.includes("ADD CONSTRAINT agent_prompts_one_active")
+          ? expect(again).rejects.toMatchObject({ code: "42P07" })
+          : again);
+      }
     }
     expect(await catalog(database.query)).toEqual(before);
+  });
+
+  test("each hand-written patch run again at once leaves the catalog identical", async () => {
+    for (const [index, migration] of MIGRATIONS.entries()) {
+      await migrate(database.db, { migrations: MIGRATIONS.slice(0, index + 1) });
+      if (!handWritten.includes(migration)) continue;
+      const before = await catalog(database.query);
+      for (const statement of migration.statements) await database.query(statement);
+      expect(await catalog(database.query), migration.name).toEqual(before);
+    }
+  });
+
+  test("two active prompts that came while the constraint was off are refused by name, and nothing is lost", async () => {
+    const last = names.indexOf("0011_tenant_indexes");
+    await migrate(database.db, { migrations: MIGRATIONS.slice(0, last + 1) });
+    const prompts = () =>
+      database.query<{ version: string }>(
+        "select version, is_active as active from agent_prompts order by version",
+      );
+    await database.query("alter table agent_prompts drop constraint agent_prompts_one_active");
+    await database.query(`
+      with agent as (insert into agent_registry (agent_name, display_name, category)
+        values ('a', 'A', 'sales') returning id)
+      insert into agent_prompts (agent_id, version, system_prompt, is_active, is_baseline)
+      select id, n::text, '', true, n = 1 from agent, generate_series(1, 2) as n`);
+    const before = [await catalog(database.query), await prompts()];
+    const message = await failure(migrate(database.db));
+    expect(message).toContain("0012_one_active_prompt.sql, statement 2 of 2");
+    expect(message).toContain(`could not create unique index "agent_prompts_one_active" (23505)`);
+    expect(message).toMatch(/Key \(agent_id\)=\([-0-9a-f]{36}\) is duplicated/);
+    expect([await catalog(database.query), await prompts()]).toEqual(before);
+    await database.query("update agent_prompts set is_active = false where version = '1'");
+    expect((await migrate(database.db)).applied).toEqual(names.slice(last + 1));
+    expect(await prompts()).toEqual([
+      { version: "1", active: false },
+      { version: "2", active: true },
+    ]);
   });
 
   test("a failing migration names file and statement and leaves nothing behind", async () => {

@@ -86,15 +86,26 @@ suite("PostgreSQL's refusals in a validator's words", (database) => {
     expect(await said(prompts, B)).toBe("agentId: taken together with version: must be unique");
   });
 
-  test("a second active prompt", async () => {
+  test.each([
+    [
+      "active",
+      "isActive",
+      "another prompt of this agent is active, and only one may be: promotePrompt moves it",
+    ],
+    [
+      "baseline",
+      "isBaseline",
+      "another prompt of this agent is the baseline, and only one may be: set isBaseline of that one to false first, in a statement of its own",
+    ],
+  ])("a second %s prompt, and what moves the flag", async (_, flag, words) => {
     const agent = newAgent();
     const work = async (tx: Transaction) => {
       await tx.insert(agentRegistry).values(agent);
       await tx
         .insert(agentPrompts)
-        .values([1, 2].map(() => newPrompt({ agentId: agent.id, isActive: true })));
+        .values([1, 2].map(() => newPrompt({ agentId: agent.id, [flag]: true })));
     };
-    expect(await said(work)).toBe("isActive: another prompt of this agent is: only one may be");
+    expect(await said(work)).toBe(`${flag}: ${words}`);
   });
 
   test("a reference to nothing, and a row that others refer to", async () => {

@@ -1,6 +1,6 @@
 /** Governance: which agents exist, which prompt each runs, what every execution did. */
 import { sql } from "drizzle-orm";
-import { boolean, index, text, unique, uuid } from "drizzle-orm/pg-core";
+import { boolean, index, text, unique, uniqueIndex, uuid } from "drizzle-orm/pg-core";
 import { AGENT_CATEGORIES, AGENT_STATUSES, EXECUTION_STATUSES } from "../values.ts";
 import {
   averageMilliseconds,
@@ -84,9 +84,7 @@ export type NewAgent = NewRow<typeof agentRegistry>;
 
 /**
  * One version of an agent's prompt with all that a run needs. At most one is active and at most one
- * is the baseline (exclusion constraints, so that one UPDATE may promote; `onConflictDoNothing` therefore
- * needs its `target`). The treatment of a test or
- * canary is not `is_active`.
+ * is the baseline. The treatment of a test or canary is not `is_active`.
  */
 export const agentPrompts = tenantTable(
   "agent_prompts",
@@ -141,6 +139,14 @@ export const agentPrompts = tenantTable(
   },
   (t) => [
     unique("agent_prompts_agent_id_version_key").on(t.agentId, t.version),
+    // Looked at row by row, unlike a constraint that waits: ON CONFLICT works, and to move the flag, take it
+    // from one row before another one gets it.
+    uniqueIndex("agent_prompts_one_active")
+      .on(t.agentId)
+      .where(sql`${t.isActive}`),
+    uniqueIndex("agent_prompts_one_baseline")
+      .on(t.agentId)
+      .where(sql`${t.isBaseline}`),
     different("agent_prompts_parent_check", t.parentVersionId, t.id),
   ],
 );

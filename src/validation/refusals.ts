@@ -66,8 +66,6 @@ function ofTable(refusal: DatabaseError): Explanation | undefined {
       return brokenRule(table, constraint);
     case "23505":
       return taken(table, constraint);
-    case "23P01":
-      return exclusive(constraint);
     case "23503":
       return danglingReference(table, refusal);
     default:
@@ -96,7 +94,22 @@ function brokenRule(table: PgTable, constraint: string): Explanation | undefined
   };
 }
 
+/** Flags that only one prompt of an agent may have, by the index that holds it, and what moves them. */
+const FLAGS: Readonly<Record<string, { readonly key: string; readonly message: string }>> = {
+  agent_prompts_one_active: {
+    key: "isActive",
+    message: "another prompt of this agent is active, and only one may be: promotePrompt moves it",
+  },
+  agent_prompts_one_baseline: {
+    key: "isBaseline",
+    message:
+      "another prompt of this agent is the baseline, and only one may be: set isBaseline of that one to false first, in a statement of its own",
+  },
+};
+
 function taken(table: PgTable, constraint: string): Explanation | undefined {
+  const flag = FLAGS[constraint];
+  if (flag) return { path: [flag.key], message: flag.message };
   if (constraint === `${getTableName(table)}_pkey`) {
     return { path: ["id"], message: "taken: a row with this id exists" };
   }
@@ -109,15 +122,6 @@ function taken(table: PgTable, constraint: string): Explanation | undefined {
   if (keys.length === 0) return undefined;
   const said = keys.length === 1 ? "taken" : `taken together with ${keys.slice(1).join(", ")}`;
   return { path: keys.slice(0, 1), message: `${said}: must be unique` };
-}
-
-function exclusive(constraint: string): Explanation | undefined {
-  const key = { agent_prompts_one_active: "isActive", agent_prompts_one_baseline: "isBaseline" }[
-    constraint
-  ];
-  return key
-    ? { path: [key], message: "another prompt of this agent is: only one may be" }
-    : undefined;
 }
 
 function danglingReference(

@@ -1,11 +1,12 @@
 import { randomUUID } from "node:crypto";
-import { and, eq } from "drizzle-orm";
+import { type SQL, and, eq } from "drizzle-orm";
 import { expect, test, vi } from "vitest";
+import { connect } from "../../src/client/connect.ts";
 import type { Database, Transaction } from "../../src/client/sql.ts";
 import { withOrganization } from "../../src/client/tenancy.ts";
 import { databaseError } from "../../src/client/errors.ts";
 import { promotePrompt } from "../../src/fleet/prompts.ts";
-import { agentPrompts, agentRegistry } from "../../src/schema/index.ts";
+import { type AgentPrompt, agentPrompts, agentRegistry } from "../../src/schema/index.ts";
 import { newAgent, newPrompt } from "../../src/testing.ts";
 import { type Query, suite } from "../engine.ts";
 
@@ -111,6 +112,47 @@ suite("promotions at the same time", (database) => {
     }
   });
 
+  test("72 of 12 connections beside other writers of both flags: all succeed, and one stands", async () => {
+    const { db, close } = connect(database.url, { max: 16 });
+    const fleet = await newFleet(db, true);
+    const { agentId, organization } = fleet;
+    const one = (n: number) => fleet.ids[n % 3] ?? "";
+    const set = (tx: Transaction, flags: Partial<AgentPrompt>, of: SQL) =>
+      tx.update(agentPrompts).set(flags).where(of);
+    const others: ((tx: Transaction, n: number) => Promise<unknown>)[] = [
+      // Moved by hand, behind the same lock.
+      async (tx, n) => {
+        await tx
+          .select({ id: agentRegistry.id })
+          .from(agentRegistry)
+          .where(eq(agentRegistry.id, agentId))
+          .for("no key update");
+        await set(tx, { isActive: false }, eq(agentPrompts.agentId, agentId));
+        await set(tx, { isActive: true }, eq(agentPrompts.id, one(n)));
+      },
+      (tx, n) => set(tx, { isActive: false }, eq(agentPrompts.id, one(n))),
+      (tx, n) => set(tx, { isBaseline: n % 2 === 0 }, eq(agentPrompts.id, one(0))),
+      (tx) => tx.insert(agentPrompts).values(newPrompt({ agentId })),
+    ];
+    const promotions = Array.from(
+      { length: 12 },
+      () => (tx: Transaction, n: number) => promotePrompt(tx, one(n)),
+    );
+    const refused: unknown[] = [];
+    const client = async (work: (typeof others)[number], start: number) => {
+      for (let n = start; n < start + 6; n += 1) {
+        await withOrganization(db, organization, (tx) => work(tx, n)).catch((error: unknown) =>
+          refused.push(databaseError(error)?.code ?? error),
+        );
+      }
+    };
+    await Promise.all([...promotions, ...others].map(client));
+    expect(refused).toEqual([]);
+    await promote(fleet, one(1));
+    expect(await activeOnes(db, fleet)).toEqual([one(1)]);
+    await close();
+  });
+
   test("beside a new version that is active: refused by name once that is committed", async () => {
     const { db, query } = database;
     const fleet = await newFleet(db, false);
@@ -119,7 +161,7 @@ suite("promotions at the same time", (database) => {
     const refusal = promote(fleet, fleet.ids[1]).catch((error: unknown) => databaseError(error));
     await somebodyWaits(query);
     await inserting.commit();
-    expect(await refusal).toMatchObject({ code: "23P01", constraint: "agent_prompts_one_active" });
+    expect(await refusal).toMatchObject({ code: "23505", constraint: "agent_prompts_one_active" });
     expect(await activeOnes(db, fleet)).toEqual([newcomer.id]);
   });
 

@@ -8,11 +8,8 @@ import { type Query, openEmpty, suite } from "../engine.ts";
 import { guarantees } from "../isolation/guarantees.ts";
 import { insertOneOfEach } from "../rows.ts";
 
-/**
- * The last migration of the previous release. Until there is one: of the first state that had policies. From
- * then on also what `.ci/upgrade` does: that release's own tests on the newest migrations.
- */
-const PREVIOUS = "0010_row_level_security";
+/** The last migration of the previous release; `.ci/upgrade` runs that release's own tests on the newest ones. */
+const PREVIOUS = "0011_tenant_indexes";
 const place = MIGRATIONS.findIndex(({ name }) => name === PREVIOUS) + 1;
 const later = MIGRATIONS.slice(place).map(({ name }) => name);
 

@@ -43,6 +43,7 @@ function objectOf(part: Catalogued): string {
     case "function":
       return `function ${name}`;
     case "index":
+      return `${part.isUnique ? "unique index" : "index"} ${name} on ${table}`;
     case "trigger":
     case "statistics":
       return `${kind} ${name} on ${table}`;

@@ -41,9 +41,7 @@ const redo = (part: Part, definition: string) => [
   alter(part, `add constraint ${part.name} ${definition}`),
 ];
 const isKind = (letter: string) => (part: Part) => part.more === letter;
-const [isPrimary, isUnique, isCheck, isExclusion, isForeign] = ["p", "u", "c", "x", "f"].map(
-  isKind,
-);
+const [isPrimary, isUnique, isCheck, isForeign] = ["p", "u", "c", "f"].map(isKind);
 
 const constraint = (
   is: ((part: Part) => boolean) | undefined,
@@ -272,15 +270,10 @@ const constraints: Damage[] = [
     ),
   },
   {
-    kind: "an exclusion constraint that does not wait",
-    places: constraint(isExclusion, "changed", (part) =>
-      redo(part, part.definition.replace(" DEFERRABLE", "")),
-    ),
-  },
-  {
-    kind: "an exclusion constraint for fewer rows",
-    places: constraint(isExclusion, "changed", (part) =>
-      redo(part, part.definition.replace(/WHERE \((.*)\) /, "WHERE ($1 and id is null) ")),
+    kind: "an exclusion constraint added",
+    places: added(
+      (table) => `extra exclusion constraint mine on ${table}`,
+      (table) => alter(table, "add constraint mine exclude using btree (id with =)"),
     ),
   },
   {
@@ -316,16 +309,10 @@ const constraints: Damage[] = [
               part.table === table.table || part.definition.includes(`REFERENCES ${table.name}(`),
           );
         const triggers = anatomy.of("trigger").filter((part) => part.table === table.table);
-        // Those of deferrable constraints are triggers too.
-        const exclusions = anatomy
-          .of("constraint")
-          .filter((part) => isExclusion?.(part) && part.table === table.table);
         return [
           {
             statements: [alter(table, "disable trigger all")],
-            findings: [...references, ...triggers, ...exclusions].map(
-              ({ object }) => `changed ${object}`,
-            ),
+            findings: [...references, ...triggers].map(({ object }) => `changed ${object}`),
           },
         ];
       }),
@@ -396,9 +383,31 @@ const indexes: Damage[] = [
     ),
   },
   {
+    kind: "a unique index that takes any row",
+    places: per("index", "changed", ({ name, definition }) =>
+      definition.startsWith("CREATE UNIQUE ")
+        ? [`drop index ${name}`, definition.replace("UNIQUE ", "")]
+        : undefined,
+    ),
+  },
+  {
+    kind: "a unique index that a constraint has the place of",
+    places: per("index", "changed", ({ name, table, definition }) => {
+      const [, keys, condition] =
+        /^CREATE UNIQUE .* USING btree \((.+)\) WHERE (.+)$/.exec(definition) ?? [];
+      return keys && condition
+        ? [
+            `drop index ${name}`,
+            `alter table ${table} add constraint ${name}
+               exclude using btree (${keys} with =) where (${condition}) deferrable`,
+          ]
+        : undefined;
+    }),
+  },
+  {
     kind: "a unique index added",
     places: added(
-      (table) => `extra index mine on ${table}`,
+      (table) => `extra unique index mine on ${table}`,
       ({ table }) => `create unique index mine on ${table} (id) where id is not null`,
     ),
   },

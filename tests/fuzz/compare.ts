@@ -138,8 +138,7 @@ function refusal({ table, statement }: Subject, row: Row, error: unknown): Verdi
   const { code, constraint } = databaseError(error) ?? {};
   switch (code) {
     case "23503": // no such parent
-    case "23505": // taken
-    case "23P01": // another active or baseline prompt
+    case "23505": // taken; another active or baseline prompt
       return { accepts: true, says };
     case "23514": {
       const rule = rulesOf(table).find(({ name }) => name === constraint);

@@ -10,7 +10,7 @@ export interface Table {
   readonly foreignKeys: readonly ForeignKey[];
   /** The columns of each unique index but the primary key. */
   readonly uniques: readonly (readonly string[])[];
-  /** The columns of those that hold for some rows only, and of exclusion constraints. */
+  /** The columns of those that hold for some rows only. */
   readonly partialUniques: readonly (readonly string[])[];
 }
 
@@ -28,9 +28,8 @@ export async function survey(tx: Transaction): Promise<Table[]> {
     const own = parts.filter(({ table }) => table === part.table);
     const { columns } = part;
     const uniques = own.flatMap((one) =>
-      one.kind === "index" && (one.isUnique || one.isExclusion) && !one.isPrimary ? [one] : [],
+      one.kind === "index" && one.isUnique && !one.isPrimary ? [one] : [],
     );
-    const isWhole = (index: (typeof uniques)[number]) => index.isUnique && !index.isPartial;
     return {
       name: part.table,
       path: part.path,
@@ -42,8 +41,8 @@ export async function survey(tx: Transaction): Promise<Table[]> {
             : [],
         )
         .toSorted((a, b) => columns.indexOf(a.column) - columns.indexOf(b.column)),
-      uniques: uniques.filter(isWhole).map((index) => index.columns),
-      partialUniques: uniques.filter((index) => !isWhole(index)).map((index) => index.columns),
+      uniques: uniques.filter((index) => !index.isPartial).map((index) => index.columns),
+      partialUniques: uniques.filter((index) => index.isPartial).map((index) => index.columns),
     };
   });
 }

@@ -2,7 +2,6 @@
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import { type AnyPgColumn, PgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { type Queryable, rows } from "../../client/sql.ts";
-import { agentPrompts } from "../../schema/index.ts";
 import { TABLES, TABLE_NAMES, columnsOf } from "../../schema/all.ts";
 import { type ColumnRule, rowRuleInWords, ruleInWords, ruleOf } from "../../schema/rules.ts";
 
@@ -93,7 +92,6 @@ export function rulesOf(table: PgTable, live: LiveTypes): Rule[] {
     ...checks(table, live),
     ...uniques(table, live),
     ...references(table, live),
-    ...exclusions(table, live),
   ];
 }
 
@@ -162,53 +160,67 @@ const valueInWords = (rule: ColumnRule) =>
   rule.kind === "instant" || rule.kind === "day" ? "finite" : ruleInWords(rule);
 
 function uniques(table: PgTable, live: LiveTypes): Rule[] {
-  const single = columnsOf(table)
-    .filter(({ isUnique, primary }) => isUnique || primary)
-    .map((column) => ({
-      name: column.primary ? `${getTableName(table)}_pkey` : column.uniqueName,
-      columns: [column],
-      nullsNotDistinct: column.uniqueType === "not distinct",
-    }));
-  return [...single, ...getTableConfig(table).uniqueConstraints].map(
-    ({ name = "", columns, nullsNotDistinct }) => ({
+  return uniquesOf(table).map(({ name, columns, nullsNotDistinct, where }) => {
+    const flags = where ? columnsIn(where) : [];
+    const conditions = [
+      ...(nullsNotDistinct ? [] : columns.map((column) => sql`${column} is not null`)),
+      ...(where ? [sql`(${where})`] : []),
+    ];
+    return {
       name,
-      demands: `${columns.map((column) => column.name).join(", ")}: taken once`,
-      reads: columns,
-      broken: repeated(
-        rowsOf(table, live),
-        columns,
-        nullsNotDistinct
-          ? undefined
-          : sql.join(
-              columns.map((column) => sql`${column} is not null`),
-              sql` and `,
-            ),
-      ),
-    }),
-  );
+      demands: `${namesOf(columns)}: taken once${where ? ` where ${namesOf(flags)}` : ""}`,
+      reads: [...columns, ...flags],
+      broken: repeated(rowsOf(table, live), columns, conditions),
+    };
+  });
 }
 
-/** Rows that share the columns with another one; NULLs count as equal. */
-const repeated = (from: SQL, columns: readonly AnyPgColumn[], condition: SQL | undefined) => sql`
-  select id from (
-    select id, count(*) over (partition by ${sql.join([...columns], sql`, `)}) as sharing
-    from ${from} ${condition ? sql`where ${condition}` : undefined}
-  ) as counted where sharing > 1`;
+const namesOf = (columns: readonly AnyPgColumn[]) => columns.map(({ name }) => name).join(", ");
 
-function exclusions(table: PgTable, live: LiveTypes): Rule[] {
-  if (table !== agentPrompts) return [];
-  const { agentId, isActive, isBaseline } = agentPrompts;
-  const atMostOne = (name: string, flag: AnyPgColumn): Rule => ({
-    name,
-    demands: `${flag.name}: at most one prompt of an agent`,
-    reads: [agentId, flag],
-    broken: repeated(rowsOf(table, live), [agentId], sql`${agentId} is not null and ${flag}`),
-  });
+interface Unique {
+  readonly name: string;
+  readonly columns: readonly AnyPgColumn[];
+  readonly nullsNotDistinct: boolean;
+  /** Of which rows, where not of all. */
+  readonly where?: SQL | undefined;
+}
+
+/** What a table's rows must have but once: by a column's own word, by a constraint, by an index. */
+function uniquesOf(table: PgTable): Unique[] {
+  const { uniqueConstraints, indexes } = getTableConfig(table);
+  const all = columnsOf(table);
   return [
-    atMostOne("agent_prompts_one_active", isActive),
-    atMostOne("agent_prompts_one_baseline", isBaseline),
+    ...all
+      .filter(({ isUnique, primary }) => isUnique || primary)
+      .map((column) => ({
+        name: column.primary ? `${getTableName(table)}_pkey` : (column.uniqueName ?? ""),
+        columns: [column],
+        nullsNotDistinct: column.uniqueType === "not distinct",
+      })),
+    ...uniqueConstraints.map(({ name = "", columns, nullsNotDistinct }) => ({
+      name,
+      columns,
+      nullsNotDistinct,
+    })),
+    ...indexes
+      .filter(({ config }) => config.unique)
+      .map(({ config: { name = "", columns, where } }) => ({
+        name,
+        columns: columns.flatMap((indexed) =>
+          "name" in indexed ? all.filter((column) => column.name === indexed.name) : [],
+        ),
+        nullsNotDistinct: false,
+        where,
+      })),
   ];
 }
+
+/** Rows that share the columns with another one that the conditions hold for; NULLs count as equal. */
+const repeated = (from: SQL, columns: readonly AnyPgColumn[], conditions: readonly SQL[]) => sql`
+  select id from (
+    select id, count(*) over (partition by ${sql.join([...columns], sql`, `)}) as sharing
+    from ${from} where ${sql.join([sql`true`, ...conditions], sql` and `)}
+  ) as counted where sharing > 1`;
 
 /** What a row refers to is there, and of the row's own organization. */
 function references(table: PgTable, live: LiveTypes): Rule[] {

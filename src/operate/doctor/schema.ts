@@ -68,7 +68,13 @@ async function journalFindings(
 const drift = async (db: Database): Promise<CheckResult[]> =>
   (await plannedFindings(db))
     // Of an invalid index there is more to say than that it is one.
-    .filter(({ live }) => !(live?.kind === "index" && live.facts.state === "invalid"))
+    .filter(
+      ({ live }) =>
+        !(
+          (live?.kind === "index" || live?.kind === "unique index") &&
+          live.facts.state === "invalid"
+        ),
+    )
     .map(({ object: { kind }, finding: { object, problem, why, repair, safe } }) =>
       (isMinor(kind, problem) ? warning : error)(
         `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,

@@ -11,7 +11,7 @@ import {
   extraObject,
   missingObject,
 } from "./findings.ts";
-import { KINDS, comparable, isHarmless, parentOf, relocated } from "./kinds.ts";
+import { INDEXES, KINDS, comparable, isHarmless, parentOf, placeOf, relocated } from "./kinds.ts";
 import { lockMigrators } from "../migrate/lock.ts";
 import { MigrationError, pendingMigrations } from "../migrate/migrate.ts";
 import { withServersNames, withSettings } from "../../client/settings.ts";
@@ -120,9 +120,9 @@ function refused(object: string, statement: string, error: unknown): unknown {
 
 /** Names of relations that ours are to have in schema public and that others hold, with who does. */
 export async function takenNames(db: Queryable): Promise<ReadonlyMap<string, string>> {
-  const wanted = (["index", "primary key", "unique constraint", "exclusion constraint"] as const)
-    .flatMap((kind) => expectedOf(kind))
-    .map(({ path: [table = "", name = ""] }) => ({ table, name }));
+  const wanted = INDEXES.flatMap((kind) => expectedOf(kind)).map(
+    ({ path: [table = "", name = ""] }) => ({ table, name }),
+  );
   const found = await db.execute(sql`
     select c.relname::text as name, c.relkind in ('i', 'I') as "isIndex",
       c.oid::regclass::text as path, i.indrelid::regclass::text as table
@@ -150,19 +150,17 @@ export async function plannedFindings(db: Database): Promise<PlannedFinding[]> {
   const expected = KINDS.flatMap((kind) => expectedOf(kind)).map((object) =>
     relocated(object, vectorSchema),
   );
-  const live = byKey(objects);
-  const known = byKey(expected);
+  const live = new Map(objects.map((object) => [placeOf(object), object]));
+  const known = new Set(expected.map(placeOf));
 
-  const missing = expected.filter((object) => !live.has(keyOf(object.kind, object.path)));
-  const extra = objects.filter(
-    (object) => !known.has(keyOf(object.kind, object.path)) && !isHarmless(object),
-  );
-  const gone = new Set(byKey(missing).keys());
+  const missing = expected.filter((object) => !live.has(placeOf(object)));
+  const extra = objects.filter((object) => !known.has(placeOf(object)) && !isHarmless(object));
+  const gone = new Set(missing.map(placeOf));
   const found = [
     ...whole(missing).map((group) => missingObject(group, gone)),
     ...expected.flatMap((object) => {
-      const there = live.get(keyOf(object.kind, object.path));
-      return there && comparable(object) !== comparable(there)
+      const there = live.get(placeOf(object));
+      return there && (object.kind !== there.kind || comparable(object) !== comparable(there))
         ? [changedObject(object, there, gone)]
         : [];
     }),
@@ -186,9 +184,6 @@ function withHolder(planned: PlannedFinding, taken: ReadonlyMap<string, string>)
   const why = `${finding.why} Its name ${holder} Then make it.`;
   return { ...planned, finding: { ...finding, why, safe: false } };
 }
-
-const byKey = (objects: readonly CatalogObject[]) =>
-  new Map(objects.map((object) => [keyOf(object.kind, object.path), object]));
 
 /** Objects with what goes with them: a missing table is not also twenty missing columns. */
 function whole(objects: readonly CatalogObject[]): [CatalogObject, ...CatalogObject[]][] {

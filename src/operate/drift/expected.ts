@@ -653,8 +653,6 @@ const OBJECTS: { readonly [K in Kind]: Listed<K> } = {
     [["sla_compliance","sla_compliance_period_start_check"],{"name":"sla_compliance_period_start_check","rule":"CHECK (isfinite(period_start))","table":"public.sla_compliance"}],
   ],
   "exclusion constraint": [
-    [["agent_prompts","agent_prompts_one_active"],{"name":"agent_prompts_one_active","rule":"EXCLUDE USING btree (agent_id WITH =) WHERE (is_active) DEFERRABLE","table":"public.agent_prompts"}],
-    [["agent_prompts","agent_prompts_one_baseline"],{"name":"agent_prompts_one_baseline","rule":"EXCLUDE USING btree (agent_id WITH =) WHERE (is_baseline) DEFERRABLE","table":"public.agent_prompts"}],
   ],
   "foreign key": [
     [["ab_tests","ab_tests_agent_id_fkey"],{"name":"ab_tests_agent_id_fkey","rule":"FOREIGN KEY (agent_id) REFERENCES public.agent_registry(id)","table":"public.ab_tests"}],
@@ -769,6 +767,10 @@ const OBJECTS: { readonly [K in Kind]: Listed<K> } = {
     [["sla_compliance","idx_sla_compliance_organization_id_period_start"],{"name":"public.idx_sla_compliance_organization_id_period_start","needs":[["sla_compliance","organization_id"],["sla_compliance","period_start"]],"definition":"CREATE INDEX idx_sla_compliance_organization_id_period_start ON public.sla_compliance USING btree (organization_id, period_start DESC)"}],
     [["sla_compliance","idx_sla_compliance_period"],{"name":"public.idx_sla_compliance_period","needs":[["sla_compliance","agent_id"],["sla_compliance","period_start"]],"definition":"CREATE INDEX idx_sla_compliance_period ON public.sla_compliance USING btree (agent_id, period_start DESC)"}],
     [["sla_compliance","idx_sla_compliance_sla_id"],{"name":"public.idx_sla_compliance_sla_id","needs":[["sla_compliance","sla_id"]],"definition":"CREATE INDEX idx_sla_compliance_sla_id ON public.sla_compliance USING btree (sla_id)"}],
+  ],
+  "unique index": [
+    [["agent_prompts","agent_prompts_one_active"],{"name":"public.agent_prompts_one_active","needs":[["agent_prompts","agent_id"],["agent_prompts","is_active"]],"definition":"CREATE UNIQUE INDEX agent_prompts_one_active ON public.agent_prompts USING btree (agent_id) WHERE is_active"}],
+    [["agent_prompts","agent_prompts_one_baseline"],{"name":"public.agent_prompts_one_baseline","needs":[["agent_prompts","agent_id"],["agent_prompts","is_baseline"]],"definition":"CREATE UNIQUE INDEX agent_prompts_one_baseline ON public.agent_prompts USING btree (agent_id) WHERE is_baseline"}],
   ],
   "statistics": [
     [["ab_tests","ab_tests_agent_id_organization_id_stat"],{"name":"public.ab_tests_agent_id_organization_id_stat","needs":[["ab_tests","agent_id"],["ab_tests","organization_id"]],"compared":["{f}",null,["agent_id","organization_id"]],"definition":"CREATE STATISTICS public.ab_tests_agent_id_organization_id_stat (dependencies) ON agent_id, organization_id FROM public.ab_tests"}],

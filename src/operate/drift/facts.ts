@@ -39,13 +39,8 @@ export interface FactsOf {
   readonly check: ConstraintFacts;
   readonly "exclusion constraint": ConstraintFacts;
   readonly "foreign key": ConstraintFacts;
-  readonly index: Printed &
-    Standing & {
-      readonly name: string;
-      readonly unique?: true;
-      /** `invalid` */
-      readonly state?: string;
-    };
+  readonly index: IndexFacts;
+  readonly "unique index": IndexFacts;
   readonly statistics: Printed & Standing & { readonly name: string };
   readonly trigger: OnTable &
     Printed &
@@ -106,6 +101,12 @@ interface ConstraintFacts extends OnTable {
   readonly rule: string;
   readonly notValid?: true;
   /** `disabled`: a trigger of it is. */
+  readonly state?: string;
+}
+
+interface IndexFacts extends Printed, Standing {
+  readonly name: string;
+  /** `invalid` */
   readonly state?: string;
 }
 

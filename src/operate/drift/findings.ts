@@ -71,7 +71,9 @@ export function changedObject(
 ): PlannedFinding {
   const { refusable, dropIsRisky = false } = KIND_RECORDS[expected.kind];
   const changes = changesOf(expected, live);
-  const isRisky = changes ? changes.some(({ risky }) => risky) : dropIsRisky;
+  // What another kind of object refuses may be what somebody wants refused.
+  const isOther = expected.kind !== live.kind;
+  const isRisky = changes ? changes.some(({ risky }) => risky) : dropIsRisky || isOther;
   return planned("changed", {
     object: expected,
     live,
@@ -156,12 +158,12 @@ function dropOf<K extends Kind>({ kind, facts }: CatalogObject<K>): string | und
   return KIND_RECORDS[kind].drop?.(facts);
 }
 
-/** How to alter what is there, if it can be: two objects of one key are of one kind. */
+/** How to alter what is there, if it can be. */
 function changesOf<K extends Kind>(
   { kind, facts }: CatalogObject<K>,
   live: CatalogObject<K>,
 ): readonly Change[] | undefined {
-  return KIND_RECORDS[kind].change?.(facts, live.facts);
+  return kind === live.kind ? KIND_RECORDS[kind].change?.(facts, live.facts) : undefined;
 }
 
 function opensToOurs<K extends Kind>({ kind, facts }: CatalogObject<K>): boolean {

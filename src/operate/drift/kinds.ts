@@ -94,6 +94,36 @@ function constraint(
   };
 }
 
+/** The two kinds of indexes differ in what they refuse, and in why they matter. */
+function indexes(
+  kind: string,
+  condition: SQL,
+  why: KindRecord<FactsOf["index"]>["why"],
+): KindRecord<FactsOf["index"]> {
+  return {
+    query: sql`
+      select array[t.label, c.relname] as path, jsonb_build_object('name', i.indexrelid::regclass::text,
+        'definition', pg_get_indexdef(i.indexrelid),
+        'state', case when not (i.indisvalid and i.indisready) then 'invalid' end,
+        -- Into how many lists it is cut is its owner's.
+        'compared', case when (select amname = 'ivfflat' from pg_am where oid = c.relam) then jsonb_build_array(
+          pg_get_indexdef(i.indexrelid, 1, false), (select opcname from pg_opclass where oid = i.indclass[0]),
+          pg_get_expr(i.indpred, i.indrelid), (select jsonb_object_agg(option_name, option_value)
+            from pg_options_to_table(c.reloptions) where option_name <> 'lists')) end,
+        'needs', ${needsOf("pg_class", sql`i.indexrelid`, sql`t.oid`)}) as facts
+      from tables t join pg_index i on i.indrelid = t.oid join pg_class c on c.oid = i.indexrelid
+      where ${condition}
+        and not exists (select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))`,
+    say: onTable(kind),
+    partOf: ofTable,
+    why,
+    make: ({ definition }) => definition,
+    drop: ({ name }) => `DROP INDEX ${name}`,
+    compared: ({ compared, definition, state }) => [compared ?? definition, state],
+    relocated: (facts, schema) => ({ ...facts, definition: inSchema(facts.definition, schema) }),
+  };
+}
+
 function columnOf({ name, default: value, ...facts }: FactsOf["column"]): string {
   const stored = facts.stored ? "STORED" : "VIRTUAL";
   return [
@@ -285,8 +315,7 @@ export const KIND_RECORDS: KindRecords = {
   }),
 
   "exclusion constraint": constraint("exclusion constraint", "x", {
-    always: "An agent can have two active or two baseline prompts at once.",
-    extra: "Not ours: it refuses rows that the program may write.",
+    always: "Not ours: it refuses rows that the program may write.",
   }),
 
   "foreign key": constraint("foreign key", "f", {
@@ -296,32 +325,22 @@ export const KIND_RECORDS: KindRecords = {
   }),
 
   index: {
-    query: sql`
-      select array[t.label, c.relname] as path, jsonb_build_object('name', i.indexrelid::regclass::text,
-        'definition', pg_get_indexdef(i.indexrelid), 'unique', nullif(i.indisunique, false),
-        'state', case when not (i.indisvalid and i.indisready) then 'invalid' end,
-        -- Into how many lists it is cut is its owner's.
-        'compared', case when (select amname = 'ivfflat' from pg_am where oid = c.relam) then jsonb_build_array(
-          pg_get_indexdef(i.indexrelid, 1, false), (select opcname from pg_opclass where oid = i.indclass[0]),
-          pg_get_expr(i.indpred, i.indrelid), (select jsonb_object_agg(option_name, option_value)
-            from pg_options_to_table(c.reloptions) where option_name <> 'lists')) end,
-        'needs', ${needsOf("pg_class", sql`i.indexrelid`, sql`t.oid`)}) as facts
-      from tables t join pg_index i on i.indrelid = t.oid join pg_class c on c.oid = i.indexrelid
-      where not exists (select from pg_constraint k where k.conindid = i.indexrelid and k.contype in ('p', 'u', 'x'))`,
-    say: onTable("index"),
-    partOf: ofTable,
-    why: {
+    ...indexes("index", sql`not i.indisunique`, {
       always:
         "The queries that it serves read the whole table, and so do deletes of what the table refers to.",
-      extra:
-        "Not ours, and unique: it refuses rows that the program may write, and tells one organization what another one has.",
-    },
-    make: ({ definition }) => definition,
-    drop: ({ name }) => `DROP INDEX ${name}`,
-    compared: ({ compared, definition, state }) => [compared ?? definition, state],
-    relocated: (facts, schema) => ({ ...facts, definition: inSchema(facts.definition, schema) }),
+    }),
     minor: true,
-    harmless: ({ unique }) => !unique,
+    harmless: () => true,
+  },
+
+  "unique index": {
+    ...indexes("unique index", sql`i.indisunique`, {
+      always:
+        "What must be there once can be stored twice: an agent can have two active or two baseline prompts.",
+      extra:
+        "Not ours: it refuses rows that the program may write, and tells one organization what another one has.",
+    }),
+    refusable: true,
   },
 
   statistics: {
@@ -533,6 +552,19 @@ const isKind = (name: string): name is Kind => name in KIND_RECORDS;
 /** The kinds, in the order in which objects are made. */
 export const KINDS: readonly Kind[] = Object.keys(KIND_RECORDS).filter(isKind);
 
+/** The kinds of indexes, whatever keeps them. */
+export const INDEXES = [
+  "primary key",
+  "unique constraint",
+  "exclusion constraint",
+  "index",
+  "unique index",
+] as const satisfies readonly Kind[];
+
+/** What only one object of a database can have: an index and a constraint that has one share a name's place. */
+export const placeOf = ({ kind, path }: CatalogObject): string =>
+  keyOf(INDEXES.some((one) => one === kind) ? "index" : kind, path);
+
 // What follows asks the record of an object's kind.
 
 /** As a person names it: `policy "Users see own org agents" on agent_registry`. */
@@ -558,7 +590,7 @@ export function printed(object: CatalogObject): string {
   return `${definitionOf(object)}${state === undefined ? "" : ` -- ${state}`}`;
 }
 
-/** What makes a difference between two objects of one key. */
+/** What makes a difference between two objects of one kind. */
 export function comparable<K extends Kind>(object: CatalogObject<K>): string {
   const record: KindRecord<FactsOf[K]> = KIND_RECORDS[object.kind];
   const { facts } = object;
