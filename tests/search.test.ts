@@ -180,6 +180,30 @@ suite("similar executions", (database) => {
     expect(nobody).toEqual([]);
   });
 
+  test("are as many as asked for where the log of a nearer embedding is another organization's", async () => {
+    const nearest = { embeddings: { inputEmbedding: vectorOf(1, 0.1) } };
+    const own = await newOrganization(database.db, [nearest, nearest]);
+    const other = await newOrganization(database.db, [nearest]);
+    // As only a backend can: the owner's embedding of a log that the tenant does not see.
+    await database.query(
+      `insert into execution_embeddings (execution_log_id, organization_id, input_embedding)
+       select id, $1::uuid, $2::vector from agent_execution_logs where organization_id = $3::uuid`,
+      [own.organization, JSON.stringify(vectorOf(1)), other.organization],
+    );
+    const asked = { vector: vectorOf(1), by: "input", limit: 2 } as const;
+    const found = await inOrganization(database, own.organization, (tx) =>
+      findSimilarExecutions(tx, asked),
+    );
+    expect(found.map(({ log }) => log.organizationId)).toEqual([
+      own.organization,
+      own.organization,
+    ]);
+    const backend = await withServiceRole(database.db, (tx) =>
+      findSimilarExecutions(tx, { ...asked, organizationId: own.organization }),
+    );
+    expect(backend.map(({ log }) => log.organizationId)).toContain(other.organization);
+  });
+
   test("are not those of a vector of length zero, and compare very long and very short ones", async () => {
     const { organization } = await newOrganization(
       database.db,

@@ -75,3 +75,17 @@ export function columnList(table: PgTable, write = (name: string) => name): SQL 
       .join(", "),
   );
 }
+
+/**
+ * A condition that finds rows by an indexed key, for each row of something else, in a sub-select that must
+ * be ordered by that key first. The planner expects the average organization and takes its index for as
+ * good as the key's: of a large one, all rows were read for every key. Of a range it believes that it is
+ * short, statistics or none, and beside an equality written like this the order is one that only the
+ * key's index has. Identifiers only.
+ */
+export const isKey = (key: string, value: string): SQL =>
+  sql.raw(`${key} = any (array[${value}]) and ${key} between ${value} and ${value}`);
+
+/** Ends such a sub-select: `where ${byKey("p.id", "r.id")}`. OFFSET keeps it from becoming a join. */
+export const byKey = (key: string, value: string): SQL =>
+  sql`${isKey(key, value)} order by ${sql.raw(key)} offset 0`;

@@ -1,6 +1,6 @@
 import { type SQL, sql } from "drizzle-orm";
 import { type HealthThresholds, healthThresholds } from "../config.ts";
-import { type Executor, columnList, one } from "../client/sql.ts";
+import { type Executor, byKey, columnList, isKey, one } from "../client/sql.ts";
 import { agentHealthRealtime } from "../schema/index.ts";
 
 /** How {@link refreshHealth} judges; what `loadConfig` returns fits, too. */
@@ -56,11 +56,13 @@ const replaced = columnList(agentHealthRealtime, (name) =>
     : `${name} = excluded.${name}`,
 );
 
-const FORMER = sql`(select timestamp from public.agent_health_realtime where agent_id = agent.id)`;
+const OF_AGENT = byKey("agent_id", "agent.id");
+const LOG_OF_AGENT = sql`public.agent_execution_logs where ${isKey("agent_id", "agent.id")}`;
+const LATEST_FIRST = sql`order by agent_id, timestamp desc`;
 
 /** The instant of an agent's 1,000th row from the end, or of its first. */
-const EARLIEST = sql`(select min(timestamp) from (select timestamp from public.agent_execution_logs
-  where agent_id = agent.id and timestamp <= clock.now order by timestamp desc limit 1000) as latest)`;
+const EARLIEST = sql`(select min(timestamp) from (select timestamp from ${LOG_OF_AGENT}
+  and timestamp <= clock.now ${LATEST_FIRST} limit 1000) as latest)`;
 
 // OFFSET 0 keeps the planner from moving the sub-selects into the condition on the log: not being leakproof, they
 // would wait behind the tenant's policy, and the index would read all rows of an agent.
@@ -80,9 +82,12 @@ const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sq
         breaker.opened_at as circuit_opened_at
       from (select coalesce(${now?.toISOString() ?? null}::timestamptz, statement_timestamp()) as now) as clock
       cross join public.agent_registry as agent
-      left join public.circuit_breaker_state as breaker on breaker.agent_id = agent.id
+      left join lateral (
+        select state, opened_at from public.circuit_breaker_state where ${OF_AGENT}
+      ) as breaker on true
+      left join lateral (select timestamp from public.agent_health_realtime where ${OF_AGENT}) as former on true
       cross join lateral (
-        select least(clock.now - interval '1 hour', coalesce(${FORMER}, ${EARLIEST})) as since
+        select least(clock.now - interval '1 hour', coalesce(former.timestamp, ${EARLIEST})) as since
         offset 0
       ) as period
       cross join lateral (
@@ -104,8 +109,9 @@ const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sq
             status in ('failure', 'timeout') as is_failure,
             bool_or(status in ('failure', 'timeout')) over execution as has_failed,
             bool_and(status = 'success') over execution as has_succeeded
-          from public.agent_execution_logs
-          where agent_id = agent.id and timestamp >= since and timestamp <= clock.now
+          from (
+            select * from ${LOG_OF_AGENT} and timestamp >= since and timestamp <= clock.now ${LATEST_FIRST} offset 0
+          ) as row
           window execution as (partition by execution_id)
         ) as log
       ) as seen

@@ -1,5 +1,7 @@
 import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
+import { queuePerSession } from "../client/queue.ts";
+import { withSettings } from "../client/settings.ts";
 import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
 
@@ -68,8 +70,19 @@ export async function rollUpMetrics(tx: Executor, { from, to }: RollUpDays): Pro
       "rollUpMetrics needs a READ COMMITTED transaction: where that is not the default, run ALTER ROLE … SET default_transaction_isolation = 'read committed' for the login",
     );
   }
-  return one<RollUpResult>(tx, rollUp({ from, to }));
+  return inTurn(tx._.session, () =>
+    withSettings(tx, NO_NESTED_LOOPS, () => one<RollUpResult>(tx, rollUp({ from, to }))),
+  );
 }
+
+/** Roll-ups of one transaction wait for each other: each would take the settings of another for the former ones. */
+const inTurn = queuePerSession();
+
+/**
+ * The planner expects the agents of the average organization, often one: it would compare each stored row
+ * with each computed one. Without that way it hashes or sorts. What it cannot avoid it takes for so dear that it would compile it.
+ */
+const NO_NESTED_LOOPS = { enable_nestloop: "off", jit: "off" };
 
 const isDay = (day: string) => z.iso.date().safeParse(day).success && !day.startsWith("0000");
 

@@ -1,6 +1,6 @@
 import { type SQL, and, eq, gte, isNotNull, lt, sql } from "drizzle-orm";
 import { withSettings } from "../client/settings.ts";
-import { type Executor, one, rows } from "../client/sql.ts";
+import { type Executor, byKey, one } from "../client/sql.ts";
 import { DIMENSIONS, EMBEDDING_INDEXES, ENOUGH_ROWS, indexFacts } from "./embedding-index.ts";
 import {
   type AgentExecutionLog,
@@ -66,35 +66,67 @@ export async function findSimilarExecutions(
   const { limit = 10, maxDistance = 2, filters = {} } = asked;
   const search = { ...asked, limit, maxDistance, filters };
   const direction = directionOf(search);
-  const column = COLUMNS[search.by];
-  const scope = scopeOf(search);
-  const nearest = async (expression: SQL<number>) => {
-    const distance = expression.mapWith(Number).as("distance");
-    const found = await tx
-      .select({ embeddingId: embeddings.id, distance, log: logs })
-      .from(embeddings)
-      .innerJoin(logs, eq(logs.id, embeddings.executionLogId))
-      .where(scope)
-      .orderBy(distance)
-      .limit(limit);
-    // IVFFlat goes through its lists in batches; each is in order, all of them are not. NaN passes no bound.
-    return found
-      .filter(({ distance: apart }) => apart <= maxDistance)
-      .toSorted((a, b) => a.distance - b.distance);
-  };
-  const probes = await worthwhileProbes(tx, search, scope);
-  if (probes !== undefined) {
+  const { organization, probes } = await circumstances(tx, search);
+  if (organization === null) return [];
+  const distance = sql<number>`${COLUMNS[search.by]} <=> ${direction}::vector`;
+  if (probes !== null) {
     const found = await inTurn(tx._.session, () =>
-      withSettings(tx, indexOnly(probes), () =>
-        nearest(sql<number>`${column} <=> ${direction}::vector`),
-      ),
+      withSettings(tx, indexOnly(probes), () => nearest(tx, { search, organization, distance })),
     );
     if (found.length === limit) return found;
   }
   // No index orders by a sum.
-  const found = await nearest(sql<number>`(${column} <=> ${direction}::vector) + 0`);
-  if (found.length === 0 && asked.organizationId === undefined) await demandOrganization(tx);
-  return found;
+  return nearest(tx, { search, organization, distance: sql<number>`(${distance}) + 0` });
+}
+
+interface Step {
+  readonly search: Search;
+  readonly organization: string;
+  readonly distance: SQL<number>;
+  /** Whether an embedding counts only if its log is seen and as asked for. */
+  readonly looksUp?: boolean;
+}
+
+/**
+ * The nearest embeddings come first, in a step of their own: a plan over them and the log together goes by
+ * the average organization. Logs are looked up before only where there is something to ask of them, or
+ * where one was hidden.
+ */
+async function nearest(
+  tx: Executor,
+  { search, organization, distance, looksUp = hasFilters(search) }: Step,
+): Promise<SimilarExecution[]> {
+  const candidates = tx
+    .select({
+      id: embeddings.id,
+      logId: sql<string>`${embeddings.executionLogId}`.as("log_id"),
+      distance: distance.mapWith(Number).as("distance"),
+    })
+    .from(embeddings)
+    .crossJoinLateral(looksUp ? matchingLog(search) : sql`(select) as matching`)
+    .where(
+      and(sql`${embeddings.organizationId} = ${organization}::uuid`, isNotNull(COLUMNS[search.by])),
+    )
+    .orderBy(sql`distance`)
+    .limit(search.limit)
+    .as("nearest");
+  const log = tx
+    .select()
+    .from(logs)
+    .where(byKey("agent_execution_logs.id", "nearest.log_id"))
+    .as("agent_execution_logs");
+  const found = await tx
+    .select({ embeddingId: candidates.id, distance: candidates.distance, log: logs })
+    .from(candidates)
+    .leftJoinLateral(log, sql`true`);
+  const seen = found.flatMap(({ log: its, ...of }) => (its === null ? [] : { ...of, log: its }));
+  if (seen.length < found.length) {
+    return nearest(tx, { search, organization, distance, looksUp: true });
+  }
+  // IVFFlat goes through its lists in batches; each is in order, all of them are not. NaN passes no bound.
+  return seen
+    .filter(({ distance: apart }) => apart <= search.maxDistance)
+    .toSorted((a, b) => a.distance - b.distance);
 }
 
 type Search = SimilaritySearch &
@@ -127,18 +159,21 @@ function directionOf({ vector, by, limit, maxDistance }: Search): string {
   return JSON.stringify(vector.map((component) => Math.fround(component / length)));
 }
 
-/** The rows that may be results. The organization stands beside the policy, which lets service_role see all of them. */
-function scopeOf({ by, filters, organizationId }: Search): SQL | undefined {
+const hasFilters = ({ filters }: Search) => Object.keys(filters).length > 0;
+
+/** The log of an embedding, for a lateral join, if the caller sees it and it is as asked for. */
+function matchingLog({ filters }: Search): SQL {
   const equal = (["agentId", "promptVersionId", "actionType", "status", "errorType"] as const).map(
     (key) => (filters[key] === undefined ? undefined : eq(logs[key], filters[key])),
   );
-  return and(
-    sql`${embeddings.organizationId} = (select ${organizationId === undefined ? sql`meta_agent.current_organization_id()` : sql`${organizationId}::uuid`})`,
-    isNotNull(COLUMNS[by]),
+  const asked = and(
+    sql`true`,
     ...equal,
     filters.from && gte(logs.timestamp, filters.from),
     filters.to && lt(logs.timestamp, filters.to),
   );
+  const found = byKey("agent_execution_logs.id", "execution_embeddings.execution_log_id");
+  return sql`(select from public.${logs} where ${asked} and ${found}) as matching`;
 }
 
 // Measured on 100,000 vectors in clusters: to compare one row takes as long as IVFFlat takes for four, and 99 in
@@ -146,29 +181,44 @@ function scopeOf({ by, filters, organizationId }: Search): SQL | undefined {
 const [COST, OWN_ROWS] = [4, 100];
 
 /**
- * How many lists IVFFlat must look into for this search; `undefined` where comparing every row costs less, or
- * the index was not built over enough rows. Of n rows that may be results it comes by OWN_ROWS * limit when
- * it reads OWN_ROWS * limit / n of its pages: less work than n rows from n = sqrt(OWN_ROWS * limit * pages / COST) on.
- * Rows are counted up to that n, since the planner expects of every organization the average.
+ * Whose executions, as a value that the planner can look up in its statistics, and how many lists IVFFlat
+ * must look into for this search. `probes` is null where comparing every row costs less, or the index was
+ * not built over enough rows. Of n rows that may be results it comes by OWN_ROWS * limit when it reads
+ * OWN_ROWS * limit / n of its pages: less work than n rows from n = sqrt(OWN_ROWS * limit * pages / COST) on.
+ * Rows are counted up to that n, since statistics may be old or missing.
+ *
+ * A tenant without an organization sees no rows; whoever sees all rows has forgotten to say whose.
  */
-async function worthwhileProbes(
+async function circumstances(
   tx: Executor,
-  { by, limit, filters }: Search,
-  scope: SQL | undefined,
-): Promise<number | undefined> {
-  if (by === "output") return undefined;
-  const joined = Object.keys(filters).length > 0;
-  const [worthwhile] = rows<{ probes: number }>(
-    await tx.execute(sql`
-      select least(lists, ceil(greatest(sqrt(lists), ${OWN_ROWS * limit}::float8 * lists / enough)))::int as probes
+  search: Search,
+): Promise<{ organization: string | null; probes: number | null }> {
+  const { by, limit, organizationId } = search;
+  const probes =
+    by === "output"
+      ? sql`null::int`
+      : sql`(
+      select least(lists, ceil(greatest(sqrt(lists), ${OWN_ROWS * limit}::float8 * lists / enough)))::int
       from (${indexFacts(EMBEDDING_INDEXES[by].name)}) as facts,
         lateral (select ceil(sqrt(${OWN_ROWS * limit} * pages / ${COST})) as enough) as bound
       where built_over >= ${ENOUGH_ROWS} and enough < (
         select count(*) from (
-          select from public.${embeddings} ${joined ? sql`join public.${logs} on ${logs.id} = ${embeddings.executionLogId}` : undefined}
-          where ${scope} limit enough::bigint + 1) as candidates)`),
+          select from public.${embeddings} cross join lateral ${hasFilters(search) ? matchingLog(search) : sql`(select) as matching`}
+          where ${embeddings.organizationId} = own.organization and ${COLUMNS[by]} is not null
+          limit enough::bigint + 1) as candidates))`;
+  const { organization, forgotten, ...found } = await one<{
+    organization: string | null;
+    forgotten: boolean;
+    probes: number | null;
+  }>(
+    tx,
+    sql`select organization, ${probes} as probes, organization is null and current_user <> 'authenticated' as forgotten
+      from (select ${organizationId === undefined ? sql`meta_agent.current_organization_id()` : sql`${organizationId}::uuid`} as organization offset 0) as own`,
   );
-  return worthwhile?.probes;
+  if (forgotten) {
+    throw new Error("findSimilarExecutions: this caller has no organization: name organizationId");
+  }
+  return { organization, ...found };
 }
 
 /** Every other plan has to sort. Compiling the plan would take longer than running it. */
@@ -179,14 +229,3 @@ const indexOnly = (probes: number) => ({
   enable_sort: "off",
   jit: "off",
 });
-
-/** A tenant without an organization sees no rows; whoever sees all rows has forgotten to say whose. */
-async function demandOrganization(tx: Executor): Promise<void> {
-  const { forgotten } = await one<{ forgotten: boolean }>(
-    tx,
-    sql`select current_user <> 'authenticated' and meta_agent.current_organization_id() is null as forgotten`,
-  );
-  if (forgotten) {
-    throw new Error("findSimilarExecutions: this caller has no organization: name organizationId");
-  }
-}

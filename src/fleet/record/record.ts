@@ -15,7 +15,7 @@ import {
   fromTable,
   insert,
 } from "./statements.ts";
-import { type Executor, one, rows } from "../../client/sql.ts";
+import { type Executor, byKey, one, rows } from "../../client/sql.ts";
 import { databaseError } from "../../client/errors.ts";
 import { queuePerSession } from "../../client/queue.ts";
 
@@ -264,8 +264,13 @@ async function embed(
   if (!allNew) {
     // Two callers that add embeddings to a log that is there take turns.
     const logs = [...ofLog.keys()].join(",");
-    await tx.execute(sql`select id from public.agent_execution_logs
-      where id = any (string_to_array(${logs}, ',')::uuid[]) order by id for no key update`);
+    await tx.execute(sql`
+      select from (
+        select id from unnest(string_to_array(${logs}, ',')::uuid[]) as given(id) order by id
+      ) as given
+      cross join lateral (
+        select from public.agent_execution_logs as l where ${byKey("l.id", "given.id")} for no key update
+      ) as locked`);
   }
   const json = [...ofLog].map(([id, vectors]) => `{"execution_log_id":"${String(id)}",${vectors}`);
   await tx.execute(sql`
@@ -273,8 +278,10 @@ async function embed(
       (execution_log_id, organization_id, input_embedding, output_embedding, error_embedding)
     select l.id, l.organization_id, e.input_embedding, e.output_embedding, e.error_embedding
     from json_populate_recordset(null::public.execution_embeddings, ${`[${json.join(",")}]`}::text::json) as e
-    join public.agent_execution_logs as l on l.id = e.execution_log_id
-    where not exists (select from public.execution_embeddings as x where x.execution_log_id = l.id)`);
+    cross join lateral (
+      select id, organization_id from public.agent_execution_logs where ${byKey("id", "e.execution_log_id")}
+    ) as l
+    where not exists (select from public.execution_embeddings as x where ${byKey("x.execution_log_id", "l.id")})`);
 }
 
 const placesOf = (written: string) =>

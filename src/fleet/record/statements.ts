@@ -1,5 +1,6 @@
 /** The statements of recording. Names are the schema's own; values are in `incoming`. */
 import { type SQL, sql } from "drizzle-orm";
+import { byKey } from "../../client/sql.ts";
 import { type Batch, CHUNK_ENTRIES, COLUMNS, FIELDS, REFERENCES, bitOf } from "./batch.ts";
 import { copyType } from "./binary-copy.ts";
 
@@ -40,12 +41,14 @@ export const fromTable = sql.raw(
   `with incoming as not materialized (select * from ${INCOMING_TABLE} limit ${CHUNK_ENTRIES})`,
 );
 
-const DANGLING = sql.raw(
+const DANGLING = sql.join(
   REFERENCES.map(
-    ({ key, parent }) => `
+    ({ key, parent }) => sql`
   select r.n, r.key from parents as r
-  where r.key = '${key}' and not exists (select from public.${parent} as p where p.id = r.id)`,
-  ).join(" union all "),
+  where r.key = ${sql.raw(`'${key}'`)} and not exists (
+    select from public.${sql.identifier(parent)} as p where ${byKey("p.id", "r.id")})`,
+  ),
+  sql` union all `,
 );
 const INSERT = sql.raw(`
   insert into public.agent_execution_logs (${COLUMNS.map(({ name }) => name).join(", ")})
@@ -66,14 +69,16 @@ export const insert = (incoming: SQL, batch: Batch): SQL => sql`${incoming},
   from new`;
 
 /** Of the ids that exist: whose row the caller does not see, and whose holds something else. */
-export const REVIEW = sql.raw(`
+export const REVIEW = sql`
   select r.n, r.id::text as id, l.id is null as hidden from incoming as r
-  left join lateral (select * from public.agent_execution_logs as l where l.id = r.id limit 1) as l on true
-  where r.id is not null and (l.id is null or ${COLUMNS.map(
-    ({ key, name, type, bit }) =>
-      `r.given & ${bit} <> 0 and r."${key}"::${type} is distinct from l.${name}`,
-  ).join(" or ")})
-  order by r.n`);
+  left join lateral (select * from public.agent_execution_logs as l where ${byKey("l.id", "r.id")}) as l on true
+  where r.id is not null and (l.id is null or ${sql.raw(
+    COLUMNS.map(
+      ({ key, name, type, bit }) =>
+        `r.given & ${bit} <> 0 and r."${key}"::${type} is distinct from l.${name}`,
+    ).join(" or "),
+  )})
+  order by r.n`;
 
 /** What {@link insert} answers. */
 export interface Inserted {
