@@ -1,6 +1,6 @@
 // A worker: records executions from a queue, keeps the agents' health fresh, rolls up finished days. It logs
 // in as meta_agent_backend and acts for all organizations: a log is its agent's organization's.
-import * as z from "zod";
+import type * as z from "zod";
 import {
   type Database,
   type NewExecution,
@@ -10,41 +10,52 @@ import {
   withServiceRole,
 } from "../src/index.ts";
 
-/** What a queue delivers, at least once. Each entry has an `id`, so a second delivery adds nothing. */
+/** What a queue delivers, at least once. Each entry has an `id`, so a second delivery adds nothing, and the end of a run finds its beginning. */
 export interface Delivery {
   readonly entries: readonly (NewExecution & { id: string })[];
   /** Tells the queue that all of it is dealt with. */
   readonly acknowledge: () => Promise<void>;
 }
 
+/** What became of the deliveries so far. */
+export interface Totals {
+  inserted: number;
+  completed: number;
+  repeated: number;
+}
+
 /**
- * Records deliveries until the queue ends, each in a transaction. Bad entries go to `reject` with the
- * reason, the others are recorded. Any other failure ends it before the delivery is acknowledged.
+ * Records deliveries until the queue ends, each in a transaction. Entries that cannot be recorded, and those
+ * whose id another content has, go to `reject` with the reason; the others are recorded. Any other failure
+ * ends it before the delivery is acknowledged.
  */
 export async function recordDeliveries(
   db: Database,
   queue: AsyncIterable<Delivery>,
   reject: (entry: Partial<NewExecution>, reason: string) => Promise<void>,
-): Promise<void> {
+): Promise<Totals> {
+  const totals = { inserted: 0, completed: 0, repeated: 0 };
   for await (const { entries, acknowledge } of queue) {
-    let left = [...entries];
-    for (let bad = await record(db, left); bad.size > 0; bad = await record(db, left)) {
-      for (const [index, reason] of bad) await reject(left[index] ?? {}, reason);
-      left = left.filter((_, index) => !bad.has(index));
+    const { refused, result } = await record(db, entries);
+    for (const [index, reason] of refused) await reject(entries[index] ?? {}, reason);
+    for (const id of result.conflicting) {
+      await reject(entries.find((entry) => entry.id === id) ?? { id }, "another row has this id");
     }
+    totals.inserted += result.inserted;
+    totals.completed += result.completed;
+    totals.repeated += result.repeated;
     await acknowledge();
   }
+  return totals;
 }
 
-/** Answers which entries are bad, by index, and why; then nothing was written. */
+/** Records what can be; what was refused is told once the others are committed. */
 async function record(db: Database, entries: readonly NewExecution[]) {
-  try {
-    await withServiceRole(db, (tx) => recordExecutions(tx, entries));
-    return new Map<number, string>();
-  } catch (error) {
-    if (!(error instanceof z.ZodError)) throw error;
-    return new Map(error.issues.map(({ path: [index], message }) => [Number(index), message]));
-  }
+  const refused = new Map<number, string>();
+  const onRefused = (index: number, { issues }: z.ZodError) =>
+    refused.set(index, issues.map(({ message }) => message).join("; "));
+  const result = await withServiceRole(db, (tx) => recordExecutions(tx, entries, { onRefused }));
+  return { refused, result };
 }
 
 /** To run once a minute. */

@@ -42,6 +42,7 @@ export {
 } from "./operate/rebuild.ts";
 export { type DatabaseError, databaseError, explain, isUnreachable } from "./client/errors.ts";
 export type { Finding } from "./operate/drift/findings.ts";
+export * from "./fleet/agents.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";

@@ -97,6 +97,7 @@ suite("recordExecutions", (database) => {
       await owner.execute(sql`delete from agent_execution_logs`);
       expect(await recordExecutions(owner, given)).toEqual({
         inserted: size,
+        completed: 0,
         repeated: 0,
         conflicting: [],
       });
@@ -195,6 +196,7 @@ suite("recordExecutions", (database) => {
       const again = [...entries, execution()];
       expect(await recordExecutions(tx, again)).toEqual({
         inserted: 1,
+        completed: 0,
         repeated: size,
         conflicting: [],
       });
@@ -216,6 +218,7 @@ suite("recordExecutions", (database) => {
       );
       expect(await recordExecutions(tx, changed)).toEqual({
         inserted: 0,
+        completed: 0,
         repeated: size - 2,
         conflicting: [first?.id, second?.id],
       });
@@ -250,6 +253,7 @@ suite("recordExecutions", (database) => {
     await asUs(async (tx) => {
       expect(await recordExecutions(tx, entries)).toEqual({
         inserted: 1 + others,
+        completed: 0,
         repeated: 1,
         conflicting: [twice.id],
       });
@@ -319,6 +323,115 @@ suite("recordExecutions", (database) => {
       });
     },
   );
+
+  test.each(SIZES)(
+    "all bad entries of a chunk are told, 20 at most, and the others counted (%i)",
+    async (size) => {
+      await asUs(async (tx) => {
+        const before = await countOf(tx);
+        const told = async (bad: number, part: Partial<NewAgentExecutionLog>) =>
+          refusal(
+            recordExecutions(tx, [
+              ...Array.from({ length: bad }, () => execution(part)),
+              ...executions(size),
+            ]),
+          );
+        for (const part of [{ latencyMs: -1 }, { agentId: randomUUID() }]) {
+          const key = Object.keys(part)[0];
+          expect((await told(20, part)).map(({ path }) => path)).toEqual(
+            Array.from({ length: 20 }, (_, n) => [n, key]),
+          );
+          const many = await told(23, part);
+          expect(many).toHaveLength(21);
+          expect(many.at(-1)).toEqual({ path: [], message: "and 3 more bad entries" });
+        }
+        expect(await countOf(tx)).toBe(before);
+      });
+    },
+  );
+
+  test.each(SIZES)(
+    "with onRefused the good entries are recorded and the others told (%i)",
+    async (size) => {
+      const taken = newExecutionLog({ agentId: foreign.id });
+      await withOrganization(database.db, THEIRS, (tx) => recordExecutions(tx, [taken]));
+      const known = execution();
+      const entries = [
+        execution({ qualityScore: 101 }),
+        ...executions(size),
+        execution({ agentId: foreign.id }),
+        execution({ id: taken.id }),
+        execution({ agentId: foreign.id, promptVersionId: randomUUID() }),
+        known,
+        { ...execution({ promptVersionId: randomUUID() }), embeddings: { input: vector(9) } },
+        { ...execution(), embeddings: { input: vector(8) } },
+      ];
+      await asUs(async (tx) => {
+        await recordExecutions(tx, [known]);
+        const before = Number(await countOf(tx));
+        const embedded = await tx.$count(executionEmbeddings);
+        const told: [number, PropertyKey[][]][] = [];
+        const onRefused = async (index: number, error: z.ZodError) => {
+          expect(error).toBeInstanceOf(Error);
+          told.push([index, error.issues.map(({ path }) => path)]);
+        };
+        expect(await recordExecutions(tx, entries, { onRefused })).toEqual({
+          inserted: size + 1,
+          completed: 0,
+          repeated: 1,
+          conflicting: [],
+        });
+        expect(told).toEqual([
+          [0, [[0, "qualityScore"]]],
+          [size + 1, [[size + 1, "agentId"]]],
+          [size + 2, [[size + 2, "id"]]],
+          [
+            size + 3,
+            [
+              [size + 3, "agentId"],
+              [size + 3, "promptVersionId"],
+            ],
+          ],
+          [size + 5, [[size + 5, "promptVersionId"]]],
+        ]);
+        expect(await countOf(tx)).toBe(before + size + 1);
+        expect(await tx.$count(executionEmbeddings)).toBe(embedded + 1);
+      // What it wrote is not this suite's business.
+      await tx.delete(executionEmbeddings);
+        expect(await recordExecutions(tx, [execution({ latencyMs: -1 })], { onRefused })).toEqual({
+          inserted: 0,
+          completed: 0,
+          repeated: 0,
+          conflicting: [],
+        });
+        await expect(
+          recordExecutions(tx, [execution({ latencyMs: -1 })], {
+            onRefused: async () => {
+              throw new Error("the dead letter queue is full");
+            },
+          }),
+        ).rejects.toThrow(/^the dead letter queue is full$/);
+      });
+    },
+  );
+
+  test("a time before 2000 or more than a day ahead is refused, as of other units", async () => {
+    const seconds = Math.floor(Date.now() / 1000);
+    const soon = new Date(Date.now() + 86_000_000);
+    await rolledBack(database.db, async (tx) => {
+      const attempt = (timestamp: Date) => recordExecutions(tx, [execution({ timestamp })]);
+      expect(await refusal(attempt(new Date(seconds)))).toEqual([
+        {
+          path: [0, "timestamp"],
+          message: `expected an instant from the year 2000 to a day from now, got ${new Date(seconds).toISOString()}: seconds, not milliseconds?`,
+        },
+      ]);
+      for (const at of [new Date("2100-01-01"), new Date(Date.now() + 86_500_000)]) {
+        expect((await refusal(attempt(at)))[0]?.path).toEqual([0, "timestamp"]);
+      }
+      for (const at of [new Date("2000-01-01"), soon, new Date()]) await attempt(at);
+    });
+  });
 
   test("an instant before Christ, half a character, an unknown key and a Date in JSON are refused", async () => {
     const bad: object[] = [
@@ -494,8 +607,13 @@ suite("recordExecutions", (database) => {
     const known = new Set([...ids.values()].flat());
     const valid = (row: unknown) => {
       const { data } = insert.safeParse(row);
+      // What is recorded took place.
+      const at = (data?.timestamp ?? new Date()).getTime();
       const exist =
-        known.has(data?.agentId ?? "") && known.has(data?.promptVersionId ?? data?.agentId ?? "");
+        at >= Date.UTC(2000, 0, 1) &&
+        at <= Date.now() &&
+        known.has(data?.agentId ?? "") &&
+        known.has(data?.promptVersionId ?? data?.agentId ?? "");
       return data && exist && !JSON.stringify(data).includes("\ufeff")
         ? [{ ...data, id: undefined, executionId: randomUUID() }]
         : [];
@@ -565,6 +683,7 @@ suite("recordExecutionStream", (database) => {
     await asUs(async (tx) => {
       expect(await recordExecutionStream(tx, source(), { onProgress })).toEqual({
         inserted: size,
+        completed: 0,
         repeated: 0,
         conflicting: [],
       });
@@ -616,6 +735,27 @@ suite("recordExecutionStream", (database) => {
     });
   });
 
+  test("with onRefused bad entries are told by their place in the stream, and do not end it", async () => {
+    const size = 2 * STREAM_CHUNK;
+    const bad = new Set([3, STREAM_CHUNK - 1, STREAM_CHUNK, size - 1]);
+    const entries = Array.from({ length: size }, (_, n) =>
+      bad.has(n)
+        ? execution(n % 2 === 0 ? { agentId: randomUUID() } : { latencyMs: -1 })
+        : execution(),
+    );
+    const told: number[] = [];
+    const progress: number[] = [];
+    await asUs(async (tx) => {
+      const result = await recordExecutionStream(tx, entries, {
+        onRefused: (index) => told.push(index),
+        onProgress: (count) => progress.push(count),
+      });
+      expect(result).toMatchObject({ inserted: size - bad.size });
+    });
+    expect(told).toEqual([...bad]);
+    expect(progress).toEqual([STREAM_CHUNK, size]);
+  });
+
   test("what a chunk is refused for ends the stream", async () => {
     let closed = false;
     function* source() {
@@ -626,7 +766,9 @@ suite("recordExecutionStream", (database) => {
       }
     }
     const attempt = asUs((tx) => recordExecutionStream(tx, source()));
-    expect(await refusal(attempt)).toHaveLength(STREAM_CHUNK);
+    expect((await refusal(attempt)).at(-1)?.message).toBe(
+      `and ${STREAM_CHUNK - 20} more bad entries`,
+    );
     expect(closed).toBe(true);
   });
 

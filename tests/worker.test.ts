@@ -42,15 +42,31 @@ suite("examples/worker.ts", (database) => {
     const done = recordDeliveries(database.db, queue(), async ({ id }, reason) => {
       rejected.push([id, reason]);
     });
-    const failure = await done.catch((error: unknown) => error);
-    return { rejected, acknowledged, failure };
+    const [outcome] = await Promise.allSettled([done]);
+    return { rejected, acknowledged, ...outcome };
   }
 
   test("a delivery that comes twice is recorded once, as the agent's organization's", async () => {
     const { id: agentId } = await agentOfOurs();
     const entries = [newExecutionLog({ agentId }), newExecutionLog({ agentId })];
-    expect(await delivered(entries, entries)).toEqual({ rejected: [], acknowledged: 2 });
+    expect(await delivered(entries, entries)).toMatchObject({
+      rejected: [],
+      acknowledged: 2,
+      value: { inserted: 2, completed: 0, repeated: 2 },
+    });
     expect(await logsOf(agentId)).toHaveLength(2);
+  });
+
+  test("a run is ended by a later delivery, and what says another thing is rejected", async () => {
+    const { id: agentId } = await agentOfOurs();
+    const begun = { ...newExecutionLog({ agentId }), status: "running" as const };
+    const end = { ...begun, status: "failure" as const };
+    expect(await delivered([begun], [end], [{ ...end, latencyMs: 7 }])).toMatchObject({
+      rejected: [[begun.id, "another row has this id"]],
+      acknowledged: 3,
+      value: { inserted: 1, completed: 1, repeated: 0 },
+    });
+    expect(await logsOf(agentId)).toMatchObject([{ status: "failure" }]);
   });
 
   test("bad entries are rejected with the reason, and keep nothing else out", async () => {
@@ -60,7 +76,7 @@ suite("examples/worker.ts", (database) => {
     const orphan = newExecutionLog({ agentId: randomUUID() });
     const [first, last] = good;
     if (!first || !last) throw new Error("two entries");
-    expect(await delivered([first, tooGood, orphan, last])).toEqual({
+    expect(await delivered([first, tooGood, orphan, last])).toMatchObject({
       rejected: [
         [tooGood.id, expect.stringContaining("0 to 100")],
         [orphan.id, expect.any(String)],
@@ -75,10 +91,10 @@ suite("examples/worker.ts", (database) => {
     const { id: agentId } = await agentOfOurs();
     await database.query("alter table agent_execution_logs rename to elsewhere");
     try {
-      expect(await delivered([newExecutionLog({ agentId })])).toEqual({
+      expect(await delivered([newExecutionLog({ agentId })])).toMatchObject({
         rejected: [],
         acknowledged: 0,
-        failure: expect.any(Error),
+        status: "rejected",
       });
     } finally {
       await database.query("alter table elsewhere rename to agent_execution_logs");

@@ -27,7 +27,8 @@ export interface Queryable {
  * A transaction of any driver and schema: what functions that work inside one take. The compiler refuses a
  * plain database, which has no `rollback`.
  */
-export interface Executor extends Queryable, Pick<PgDatabase<PgQueryResultHKT>, "select"> {
+export interface Executor
+  extends Queryable, Pick<PgDatabase<PgQueryResultHKT>, "select" | "insert"> {
   readonly _: { readonly session: object };
   transaction<T>(work: (nested: Executor) => Promise<T>): Promise<T>;
   rollback(): never;

@@ -26,8 +26,25 @@ const newExecution = lazy(() => {
       error: shape.errorEmbedding,
     })
     .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
-  return validators(agentExecutionLogs).insert.extend({ embeddings: embeddings.optional() });
+  const { insert } = validators(agentExecutionLogs);
+  return insert.extend({
+    timestamp: insert.shape.timestamp.superRefine(refuseOtherUnits),
+    embeddings: embeddings.optional(),
+  });
 });
+
+const DAY = 86_400_000;
+const EARLIEST = Date.UTC(2000, 0, 1);
+
+/** An instant long ago or to come was meant in other units: stored, it would be in no window ever. */
+function refuseOtherUnits(at: Date | undefined, context: z.core.$RefinementCtx): void {
+  if (at === undefined) return;
+  const isEarly = at.getTime() < EARLIEST;
+  if (!isEarly && at.getTime() <= Date.now() + DAY) return;
+  const hint = isEarly ? ": seconds, not milliseconds?" : "";
+  const message = `expected an instant from the year 2000 to a day from now, got ${at.toISOString()}${hint}`;
+  context.addIssue({ code: "custom", message });
+}
 
 /** Up to so many entries one statement is as fast as COPY, and makes no table. */
 export const INLINE_ENTRIES = 500;
@@ -62,13 +79,18 @@ export const REFERENCES = [
   { key: "promptVersionId", parent: "agent_prompts" },
 ] as const;
 
+/** Bad entries that a refusal tells; the others it counts. */
+const TOLD = 20;
+
 /** Validated entries on their way. */
 export class Batch {
   /** The index of its first entry among all. */
   readonly first: number;
+  /** What is wrong with entries, by their places. */
+  readonly bad = new Map<number, z.core.$ZodIssue[]>();
   /** Embeddings by the row's place, with the row; their JSON lacks what names the log. */
   readonly embeddings = new Map<number, { readonly cells: Cell[]; readonly json: string }>();
-  #length = 0;
+  #size = 0;
   #characters = 0;
   /** Rows that are not encoded yet. */
   #rows: Cell[][] = [];
@@ -82,8 +104,14 @@ export class Batch {
     this.first = first;
   }
 
+  /** Entries that were added, the bad ones too. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Entries to write. */
   get length(): number {
-    return this.#length;
+    return this.#size - this.bad.size;
   }
 
   /** Whether the ids that were given come in ascending order. */
@@ -92,17 +120,20 @@ export class Batch {
   }
 
   get isLarge(): boolean {
-    return this.#length > INLINE_ENTRIES || this.#characters > CHUNK_CHARACTERS;
+    return this.#size > INLINE_ENTRIES || this.#characters > CHUNK_CHARACTERS;
   }
 
   get isFull(): boolean {
-    return this.#length >= CHUNK_ENTRIES || this.#characters > CHUNK_CHARACTERS;
+    return this.#size >= CHUNK_ENTRIES || this.#characters > CHUNK_CHARACTERS;
   }
 
   add(entry: NewExecution): void {
-    const n = this.#length;
+    const n = this.#size++;
     const { data, error } = newExecution.safeParse(entry);
-    if (error) throw located(this.first + n, error.issues);
+    if (error) {
+      this.bad.set(n, error.issues);
+      return;
+    }
     let given = 0;
     const cells: Cell[] = [n, 0];
     for (const { key, type, bit } of COLUMNS) {
@@ -113,14 +144,13 @@ export class Batch {
       cells.push(cell);
     }
     cells[1] = given;
-    this.#length += 1;
     this.#rows.push(cells);
     for (const { key, places } of this.#parents) {
       const id = data[key];
       if (id && !places.has(id)) places.set(id, n);
     }
     if (data.id) this.#follow(data.id.toLowerCase());
-    if (data.embeddings) this.#embed(cells, data.embeddings);
+    if (data.embeddings) this.#embed(n, cells, data.embeddings);
   }
 
   #follow(id: string): void {
@@ -129,6 +159,7 @@ export class Batch {
   }
 
   #embed(
+    n: number,
     cells: Cell[],
     { input, output, error }: NonNullable<z.output<typeof newExecution>["embeddings"]>,
   ): void {
@@ -137,7 +168,7 @@ export class Batch {
       output_embedding: output,
       error_embedding: error,
     });
-    this.embeddings.set(this.#length - 1, { cells, json: json.slice(1) });
+    this.embeddings.set(n, { cells, json: json.slice(1) });
     this.#characters += json.length;
   }
 
@@ -164,25 +195,58 @@ export class Batch {
   /** JSON of the distinct references, each with the place it comes at first. */
   parents(): string {
     return JSON.stringify(
-      this.#parents.flatMap(({ key, places }) => [...places].map(([id, n]) => ({ n, key, id }))),
+      this.#parents.flatMap(({ key, places }) =>
+        [...places].flatMap(([id, n]) => (this.bad.has(n) ? [] : [{ n, key, id }])),
+      ),
     );
   }
 
-  /** A refusal that names entries of this chunk, by their places and columns. */
-  refusal(places: { n: number; key: string }[], message: string): z.ZodError {
-    return refused(
-      places.map(({ n, key }) => ({
-        code: "custom",
-        input: undefined,
-        path: [this.first + n, key],
-        message,
-      })),
-    );
+  /** Entries that turned out to be bad are not written any more. */
+  refuse(places: readonly Place[], message: string): void {
+    for (const { n, key } of places) {
+      this.bad.set(n, [...(this.bad.get(n) ?? []), custom([key], message)]);
+      this.embeddings.delete(n);
+    }
+  }
+
+  /** Each bad entry with its index among all, in order. */
+  refusals(): { index: number; error: z.ZodError }[] {
+    return this.#sortedBad().map(([n, issues]) => ({
+      index: this.first + n,
+      error: refused(this.#located(n, issues)),
+    }));
+  }
+
+  /** What all bad entries are refused for. */
+  refusal(): z.ZodError {
+    const bad = this.#sortedBad();
+    const told = bad.slice(0, TOLD).flatMap(([n, issues]) => this.#located(n, issues));
+    const more = bad.length - TOLD;
+    if (more > 0) told.push(custom([], `and ${more} more bad ${more === 1 ? "entry" : "entries"}`));
+    return refused(told);
+  }
+
+  #sortedBad() {
+    return [...this.bad].toSorted(([a], [b]) => a - b);
+  }
+
+  #located(n: number, issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue[] {
+    return issues.map((issue) => ({ ...issue, path: [this.first + n, ...issue.path] }));
   }
 }
 
-const located = (index: number, issues: readonly z.core.$ZodIssue[]) =>
-  refused(issues.map((issue) => ({ ...issue, path: [index, ...issue.path] })));
+const custom = (path: string[], message: string): z.core.$ZodIssue => ({
+  code: "custom",
+  input: undefined,
+  path,
+  message,
+});
+
+/** An entry, by its place in the chunk, and a column of it. */
+export interface Place {
+  readonly n: number;
+  readonly key: string;
+}
 
 function cellOf(type: string, value: unknown): Cell {
   if (value === undefined || value === null) return null;

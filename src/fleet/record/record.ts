@@ -2,58 +2,81 @@
 import { setImmediate } from "node:timers/promises";
 import { DrizzleQueryError, type SQL, is, sql } from "drizzle-orm";
 import { PostgresJsSession } from "drizzle-orm/postgres-js";
-import { Batch, ID, INLINE_ENTRIES, type NewExecution, TIMESTAMP } from "./batch.ts";
-import { type Cell, copyIn } from "./binary-copy.ts";
+import type * as z from "zod";
+import { Batch, ID, INLINE_ENTRIES, type NewExecution, type Place, TIMESTAMP } from "./batch.ts";
+import { copyIn } from "./binary-copy.ts";
 import {
+  type Completed,
   type Differing,
   FIELD_LIST,
   INCOMING_TABLE,
+  type Incoming,
   type Inserted,
   NEW_ID,
-  REVIEW,
+  complete,
+  dangling,
+  differing,
   fromJson,
   fromTable,
   insert,
+  lockLogs,
+  writeEmbeddings,
 } from "./statements.ts";
-import { type Executor, byKey, one, rows } from "../../client/sql.ts";
+import { type Executor, one, rows } from "../../client/sql.ts";
 import { databaseError } from "../../client/errors.ts";
 import { queuePerSession } from "../../client/queue.ts";
 
 export type { NewExecution };
 
-/** What became of the entries. */
+/** What became of the entries. Those that were not refused are in one of these. */
 export interface RecordResult {
   /** Entries that are new rows now. */
   readonly inserted: number;
+  /** Entries that ended a row which ran, or had expired. */
+  readonly completed: number;
   /** Entries whose id was taken by a row that holds what they say. */
   readonly repeated: number;
   /** Ids of entries whose id was taken by a row that holds something else. That row was left as it is. */
   readonly conflicting: readonly string[];
 }
 
-/** How to record a stream. */
+/** How to record. What the callbacks return is awaited, and what they throw or reject with is the call's. */
 export interface RecordOptions {
   /**
-   * Told after each chunk how many entries are recorded so far, repeated ones included. A promise of it is
-   * awaited, and what it throws or rejects with is the call's. It must not record in the same transaction.
+   * Told of each bad entry, once the others of its chunk are recorded: its index among all, and what is wrong
+   * with it. Without this a bad entry keeps its whole chunk out. It must not record in the same transaction.
+   */
+  readonly onRefused?: (index: number, error: z.ZodError) => unknown;
+  /**
+   * Told after each chunk of a stream how many entries are dealt with so far. It must not record in the same
+   * transaction.
    */
   readonly onProgress?: (entries: number) => unknown;
 }
 
 /**
- * Inserts executions: rows of `agent_execution_logs`, all columns, and of `execution_embeddings`, one a log.
+ * Records executions: rows of `agent_execution_logs`, all columns, and of `execution_embeddings`, one a log.
  * `tx` is the transaction of `withOrganization` or `withServiceRole`. What an entry leaves out is as the
  * database's defaults have it; under `withServiceRole` the organization is the agent's. An entry with a
  * `timestamp` and no `id` is given a key of that time.
  *
- * Up to 500 entries are one statement, and one more for embeddings. More go by COPY, where the driver is
- * postgres.js and the role may make temporary tables.
+ * **A row can be finished.** An entry that names the id of a row that is `running`, or that expired, and is not
+ * `running` itself (no status is `success`) completes it: the columns it gives replace what was there, its
+ * embeddings, too. Agent, organization, execution and time must agree where they are given. Nothing else
+ * changes a row: the same again is a repeat, in whatever order entries come and however many callers bring
+ * them; a `running` that comes late is one if its other columns agree. Of a row that is there embeddings are
+ * filled in where they were NULL. Only what an entry gives is compared.
  *
- * Recording the same ids again adds nothing, neither rows nor embeddings; the result says how many were
- * there. Of an entry whose id exists only the columns it gives are compared, not its embeddings.
- *
- * @throws {z.ZodError} for a bad entry, a reference to a row that the caller does not see, or an id of a row
- * that the caller does not see: `path` is the index of the (first such) entry and the column; nothing is
+ * Up to 500 entries are one statement, one more for embeddings, and two more where ids are there already.
+ * More go by COPY, where the driver is postgres.js and the role may make temporary tables.
+ * @example
+ * const id = executionLogId(startedAt, runId);
+ * await recordExecutions(tx, [{ id, agentId, executionId, actionType: "agent_run", timestamp: startedAt, status: "running" }]);
+ * // … and when it has ended:
+ * await recordExecutions(tx, [{ id, agentId, executionId, actionType: "agent_run", status: "success", latencyMs: 5290 }]);
+ * @throws {z.ZodError} without `onRefused`, for bad entries (a time before 2000 or more than a day ahead is
+ * one), references to rows that the caller does not see, and ids of rows that the caller does not see: a
+ * `path` is the index of the entry and the column; the first 20 are told and the others counted; nothing is
  * written, and the transaction goes on
  * @throws {Error} when PostgreSQL refuses otherwise, with its error as `cause`: of up to 500 entries, the
  * transaction is over; of more, nothing is written and it goes on
@@ -61,11 +84,12 @@ export interface RecordOptions {
 export async function recordExecutions(
   tx: Executor,
   entries: readonly NewExecution[],
+  { onRefused }: Pick<RecordOptions, "onRefused"> = {},
 ): Promise<RecordResult> {
   return inTurn(tx._.session, () =>
     entries.length > INLINE_ENTRIES
-      ? tx.transaction((inner) => new Recorder(inner).recordAll(entries))
-      : new Recorder(tx, { whole: true }).recordAll(entries),
+      ? tx.transaction((inner) => new Recorder(inner, { onRefused }).recordAll(entries))
+      : new Recorder(tx, { onRefused, whole: true }).recordAll(entries),
   );
 }
 
@@ -93,7 +117,9 @@ const YIELD_EVERY = 100;
 /** Calls in one transaction wait for each other: they share its temporary table. */
 const inTurn = queuePerSession();
 
-interface RecorderOptions extends RecordOptions {
+interface RecorderOptions {
+  readonly onRefused?: RecordOptions["onRefused"] | undefined;
+  readonly onProgress?: RecordOptions["onProgress"] | undefined;
   /** Whether all entries are one chunk. */
   readonly whole?: boolean;
   /** Whether the chunks before one that fails stay. */
@@ -102,7 +128,12 @@ interface RecorderOptions extends RecordOptions {
 
 /** Sends batches, the next while PostgreSQL has the last. */
 class Recorder {
-  readonly #report = { inserted: 0, repeated: 0, conflicting: new Array<string>() };
+  readonly #report = {
+    inserted: 0,
+    completed: 0,
+    repeated: 0,
+    conflicting: new Array<string>(),
+  };
   #settled: Promise<void> = Promise.resolve();
   #copied: Promise<void> = Promise.resolve();
   /** Whether COPY is possible; unknown until it is needed. */
@@ -126,12 +157,12 @@ class Recorder {
     try {
       for await (const entry of entries) {
         batch.add(entry);
-        if (batch.length % YIELD_EVERY === 0) await this.#pause(batch);
+        if (batch.size % YIELD_EVERY === 0) await this.#pause(batch);
         if (this.options.whole || !batch.isFull) continue;
         await this.#send(batch);
-        batch = new Batch(batch.first + batch.length);
+        batch = new Batch(batch.first + batch.size);
       }
-      if (batch.length > 0) await this.#send(batch);
+      if (batch.size > 0) await this.#send(batch);
     } finally {
       await this.#settled;
     }
@@ -151,6 +182,7 @@ class Recorder {
   }
 
   async #send(batch: Batch): Promise<void> {
+    if (batch.bad.size > 0 && !this.options.onRefused) throw batch.refusal();
     await this.#giveIds(batch);
     await this.#encode(batch);
     const encoded = batch.end();
@@ -160,13 +192,16 @@ class Recorder {
     this.#settled.catch(() => {});
   }
 
-  /** Told after the savepoint: what was told of stays, whatever the callback does. */
+  /** Told after the savepoint: what was told of stays, whatever the callbacks do. */
   async #store(batch: Batch, encoded: Buffer | string): Promise<void> {
     const write = (tx: Executor) => this.#write(tx, batch, encoded);
-    await naming(batch, () =>
-      this.options.savepoints ? this.tx.transaction(write) : write(this.tx),
-    );
-    await this.options.onProgress?.(batch.first + batch.length);
+    if (batch.length > 0) {
+      await naming(batch, () =>
+        this.options.savepoints ? this.tx.transaction(write) : write(this.tx),
+      );
+    }
+    for (const { index, error } of batch.refusals()) await this.options.onRefused?.(index, error);
+    await this.options.onProgress?.(batch.first + batch.size);
   }
 
   /** Embeddings name their log, so its id cannot wait for the insert. */
@@ -192,7 +227,7 @@ class Recorder {
   }
 
   /** Copies rows into the temporary table. */
-  async #copyRows({ _: { session } }: Executor, encoded: Buffer): Promise<SQL> {
+  async #copyRows({ _: { session } }: Executor, encoded: Buffer): Promise<Incoming> {
     if (!is(session, PostgresJsSession)) throw new TypeError("COPY needs postgres.js");
     const emptied = this.#made
       ? `truncate ${INCOMING_TABLE}`
@@ -221,83 +256,111 @@ class Recorder {
   }
 
   async #write(tx: Executor, batch: Batch, encoded: Buffer | string): Promise<void> {
-    const incoming =
+    const source =
       typeof encoded === "string" ? fromJson(encoded) : await this.#copyRows(tx, encoded);
-    const count = batch.length;
-    const result = await one<Inserted>(tx, insert(incoming, batch));
-    if (result.dangling) {
-      throw batch.refusal(placesOf(result.dangling), "no row that the caller sees has this id");
-    }
-    const allNew = result.inserted === count;
-    const differing = allNew ? [] : await review(tx, { batch, incoming, result });
-    if (batch.embeddings.size > 0) await embed(tx, { batch, differing, allNew });
-    this.#report.inserted += result.inserted;
-    this.#report.repeated += count - result.inserted - differing.length;
-    this.#report.conflicting.push(...differing.map(({ id }) => id));
+    const incoming = () => source([...batch.bad.keys()]);
+    const { inserted, ids } = await this.#insert(tx, batch, incoming);
+    const isNew = inserted === batch.length;
+    const review = { batch, incoming, ids, some: this.options.onRefused !== undefined };
+    const there = isNew ? NOTHING_THERE : await reviewed(tx, review);
+    if (!isNew && batch.embeddings.size > 0)
+      await tx.execute(lockLogs([...batch.embeddings].map(logOf)));
+    const changed = [...there.others, ...(await embed(tx, batch, there))];
+    this.#report.inserted += inserted;
+    this.#report.completed += there.completed.length;
+    this.#report.repeated += batch.length - inserted - there.completed.length - changed.length;
+    this.#report.conflicting.push(...changed.toSorted((a, b) => a.n - b.n).map(({ id }) => id));
+  }
+
+  async #insert(tx: Executor, batch: Batch, incoming: () => SQL): Promise<Inserted> {
+    const result = await one<Inserted>(tx, insert(incoming(), batch));
+    if (!result.dangling) return result;
+    const bad = rows<Place>(await tx.execute(dangling(incoming(), batch)));
+    batch.refuse(bad, "no row that the caller sees has this id");
+    if (!this.options.onRefused) throw batch.refusal();
+    return one<Inserted>(tx, insert(incoming(), batch));
   }
 }
 
-/** Answers the entries whose id is taken by a row that holds something else. */
-async function review(
-  tx: Executor,
-  { batch, incoming, result }: { batch: Batch; incoming: SQL; result: Inserted },
-): Promise<Differing[]> {
-  const found = rows<Differing>(await tx.execute(sql`${incoming}${REVIEW}`));
-  const hidden = found.filter((row) => row.hidden).map(({ n }) => ({ n, key: "id" }));
-  if (hidden.length === 0) return found;
-  await tx.execute(
-    sql`delete from public.agent_execution_logs where id = any (string_to_array(${result.ids ?? ""}, ',')::uuid[])`,
-  );
-  throw batch.refusal(hidden, "taken: a row with this id exists, and the caller does not see it");
+const NOTHING_THERE: { completed: Completed["completed"]; others: Differing[] } = {
+  completed: [],
+  others: [],
+};
+
+interface Review {
+  readonly batch: Batch;
+  readonly incoming: () => SQL;
+  /** Of the rows that are new. */
+  readonly ids: string | null;
+  /** Whether the others are dealt with where an entry is refused. */
+  readonly some: boolean;
 }
 
+/** Completes rows, and answers the entries whose id is taken by a row that holds something else. */
+async function reviewed(tx: Executor, { batch, incoming, ids, some }: Review) {
+  const { hidden, completed } = await one<Completed>(tx, complete(incoming(), some));
+  if (hidden.length > 0) {
+    const places = hidden.map((n) => ({ n, key: "id" }));
+    batch.refuse(places, "taken: a row with this id exists, and the caller does not see it");
+    if (!some) {
+      await tx.execute(
+        sql`delete from public.agent_execution_logs where id = any (string_to_array(${ids ?? ""}, ',')::uuid[])`,
+      );
+      throw batch.refusal();
+    }
+  }
+  const others = rows<Differing>(await tx.execute(differing(incoming(), completed)));
+  return { completed, others };
+}
+
+/** An entry's place, and its row with embeddings. */
+type Embedded = Batch["embeddings"] extends Map<infer N, infer Row> ? readonly [N, Row] : never;
+
+const logOf = ([, { cells }]: Embedded) => String(cells[ID]).toLowerCase();
+
+/**
+ * Writes the embeddings of entries that are not in conflict, and answers which of them name others than are
+ * there. An id that comes twice has two turns.
+ */
 async function embed(
   tx: Executor,
-  { batch, differing, allNew }: { batch: Batch; differing: Differing[]; allNew: boolean },
-): Promise<void> {
-  const conflicting = new Set(differing.map(({ n }) => n));
-  const ofLog = new Map<Cell | undefined, string>();
-  for (const [n, { cells, json }] of batch.embeddings) {
-    const id = cells[ID];
-    if (!conflicting.has(n) && !ofLog.has(id)) ofLog.set(id, json);
+  batch: Batch,
+  { completed, others }: { completed: Completed["completed"]; others: readonly Differing[] },
+): Promise<Differing[]> {
+  const left = new Set(others.map(({ n }) => n));
+  const found: Differing[] = [];
+  let waiting = [...batch.embeddings].filter(([n]) => !left.has(n));
+  while (waiting.length > 0) {
+    const turn = new Map(waiting.toReversed().map((entry) => [logOf(entry), entry]));
+    found.push(...(await embedEach(tx, turn, new Set(completed.map(({ n }) => n)))));
+    waiting = waiting.filter((entry) => turn.get(logOf(entry)) !== entry);
   }
-  if (!allNew) {
-    // Two callers that add embeddings to a log that is there take turns.
-    const logs = [...ofLog.keys()].join(",");
-    await tx.execute(sql`
-      select from (
-        select id from unnest(string_to_array(${logs}, ',')::uuid[]) as given(id) order by id
-      ) as given
-      cross join lateral (
-        select from public.agent_execution_logs as l where ${byKey("l.id", "given.id")} for no key update
-      ) as locked`);
-  }
-  const json = [...ofLog].map(([id, vectors]) => `{"execution_log_id":"${String(id)}",${vectors}`);
-  await tx.execute(sql`
-    insert into public.execution_embeddings
-      (execution_log_id, organization_id, input_embedding, output_embedding, error_embedding)
-    select l.id, l.organization_id, e.input_embedding, e.output_embedding, e.error_embedding
-    from json_populate_recordset(null::public.execution_embeddings, ${`[${json.join(",")}]`}::text::json) as e
-    cross join lateral (
-      select id, organization_id from public.agent_execution_logs where ${byKey("id", "e.execution_log_id")}
-    ) as l
-    where not exists (select from public.execution_embeddings as x where ${byKey("x.execution_log_id", "l.id")})`);
+  return found;
 }
 
-const placesOf = (written: string) =>
-  written.split(",").map((place) => {
-    const [n, key = ""] = place.split(" ");
-    return { n: Number(n), key };
+/** What completed a row replaces its embeddings; what repeats it fills in those that were NULL. */
+async function embedEach(
+  tx: Executor,
+  ofLog: ReadonlyMap<string, Embedded>,
+  completing: ReadonlySet<number>,
+): Promise<Differing[]> {
+  const json = Array.from(ofLog, ([id, [, row]]) => `{"execution_log_id":"${id}",${row.json}`);
+  const replacing = Array.from(ofLog, ([id, [n]]) => (completing.has(n) ? [id] : [])).flat();
+  const found = rows<{ id: string }>(await tx.execute(writeEmbeddings(json, replacing)));
+  return found.flatMap(({ id }) => {
+    const [n] = ofLog.get(id) ?? [];
+    return n === undefined ? [] : [{ n, id }];
   });
+}
 
 /** An error of PostgreSQL says which entries it was about. */
-async function naming<T>({ first, length }: Batch, work: () => Promise<T>): Promise<T> {
+async function naming<T>({ first, size }: Batch, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (cause) {
     const refusal = databaseError(cause);
     if (!refusal) throw cause;
-    const said = `entries ${first} to ${first + length - 1}: ${refusal.message}`;
+    const said = `entries ${first} to ${first + size - 1}: ${refusal.message}`;
     // Drizzle's own error holds all that was sent: the server's goes on alone.
     // oxlint-disable-next-line preserve-caught-error
     throw new Error(said, { cause: cause instanceof DrizzleQueryError ? cause.cause : cause });

@@ -1,6 +1,6 @@
 /** The statements of recording. Names are the schema's own; values are in `incoming`. */
 import { type SQL, sql } from "drizzle-orm";
-import { byKey } from "../../client/sql.ts";
+import { byKey, isKey } from "../../client/sql.ts";
 import { type Batch, CHUNK_ENTRIES, COLUMNS, FIELDS, REFERENCES, bitOf } from "./batch.ts";
 import { copyType } from "./binary-copy.ts";
 
@@ -30,21 +30,31 @@ export const FIELD_LIST = FIELDS.map(({ key, type }) => `"${key}" ${copyType(typ
 /** What a COPY fills, for the length of the transaction. */
 export const INCOMING_TABLE = `pg_temp.meta_agent_incoming_executions`;
 
+/** The entries as `incoming`, but for those at some places. */
+export type Incoming = (except: readonly number[]) => SQL;
+
+const listed = (values: Iterable<number | string>) =>
+  sql`string_to_array(${[...values].join(",")}, ',')`;
+const without = (except: readonly number[]) =>
+  except.length > 0 ? sql`where r.n <> all (${listed(except)}::int[])` : undefined;
+
 /** The entries, as JSON. */
-export const fromJson = (json: string): SQL =>
-  sql`with incoming as not materialized
-    (select * from json_to_recordset(${json}::text::json) as r(${sql.raw(FIELD_LIST)}))`;
+export const fromJson =
+  (json: string): Incoming =>
+  (except) =>
+    sql`with incoming as not materialized
+    (select * from json_to_recordset(${json}::text::json) as r(${sql.raw(FIELD_LIST)}) ${without(except)})`;
 /**
  * The entries, from the table that a COPY filled. The limit is for the planner, which expects more rows than there are and would compile the statement.
  */
-export const fromTable = sql.raw(
-  `with incoming as not materialized (select * from ${INCOMING_TABLE} limit ${CHUNK_ENTRIES})`,
-);
+export const fromTable: Incoming = (except) =>
+  sql`with incoming as not materialized
+    (select * from ${sql.raw(INCOMING_TABLE)} as r ${without(except)} limit ${sql.raw(String(CHUNK_ENTRIES))})`;
 
 const DANGLING = sql.join(
   REFERENCES.map(
     ({ key, parent }) => sql`
-  select r.n, r.key from parents as r
+  select r.key, r.id from parents as r
   where r.key = ${sql.raw(`'${key}'`)} and not exists (
     select from public.${sql.identifier(parent)} as p where ${byKey("p.id", "r.id")})`,
   ),
@@ -57,41 +67,160 @@ const INSERT = sql.raw(`
 /** Of two callers with the same ids one waits; in different orders each would wait for the other. */
 const ORDER = sql.raw("order by r.id, r.n");
 
-/** Inserts nothing where a reference leads nowhere, and says which. */
+/** Inserts nothing where a reference leads nowhere. */
 export const insert = (incoming: SQL, batch: Batch): SQL => sql`${incoming},
   parents as materialized (
     select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
   ),
   dangling as (${DANGLING}),
   new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning id)
-  select count(*)::int as inserted, (select string_agg(n || ' ' || key, ',' order by n) from dangling) as dangling,
+  select count(*)::int as inserted, exists (select from dangling) as dangling,
     case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids
   from new`;
 
-/** Of the ids that exist: whose row the caller does not see, and whose holds something else. */
-export const REVIEW = sql`
-  select r.n, r.id::text as id, l.id is null as hidden from incoming as r
-  left join lateral (select * from public.agent_execution_logs as l where ${byKey("l.id", "r.id")}) as l on true
-  where r.id is not null and (l.id is null or ${sql.raw(
-    COLUMNS.map(
-      ({ key, name, type, bit }) =>
-        `r.given & ${bit} <> 0 and r."${key}"::${type} is distinct from l.${name}`,
-    ).join(" or "),
-  )})
+/** Every entry with a reference that leads nowhere: {@link insert} names the first of each. */
+export const dangling = (incoming: SQL, batch: Batch): SQL => sql`${incoming},
+  parents as materialized (
+    select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
+  ),
+  dangling as materialized (${DANGLING})
+  select r.n, d.key from incoming as r
+  join dangling as d on d.id = case d.key ${sql.raw(REFERENCES.map(({ key }) => `when '${key}' then r."${key}"`).join(" "))} end
+  order by r.n, d.key`;
+
+/** What completing leaves as it was, and must agree with. */
+const FIXED = new Set(["id", "agentId", "organizationId", "executionId", "timestamp"]);
+const given = ({ bit }: { bit: number }) => `r.given & ${bit} <> 0`;
+const value = ({ key, type }: { key: string; type: string }) => `r."${key}"::${type}`;
+
+/** A row that is not final. */
+const OPEN = "(l.status = 'running' or (l.status = 'timeout' and l.error_type = 'expired'))";
+const AGREES = COLUMNS.filter(({ key }) => FIXED.has(key))
+  .map(
+    (column) => `(not ${given(column)} or ${value(column)} is not distinct from l.${column.name})`,
+  )
+  .join(" and ");
+
+/** What of the time when it expired a completed row does not keep. */
+const EXPIRY = new Set(["errorType", "errorMessage"]);
+
+function completed(column: (typeof COLUMNS)[number]): string {
+  const { key, name } = column;
+  // None given is success.
+  if (key === "status") return `${name} = coalesce(r.status, 'success')`;
+  const kept = EXPIRY.has(key) ? `case when l.status = 'running' then l.${name} end` : `l.${name}`;
+  return `${name} = case when ${given(column)} then ${valueOf(column)} else ${kept} end`;
+}
+
+const SET = COLUMNS.filter(({ key }) => !FIXED.has(key))
+  .map(completed)
+  .join(", ");
+
+/**
+ * Of the ids that exist: whose row the caller does not see, and whose is completed now. A statement of its own,
+ * and locks first: an insert that does nothing and an update in one would lose what another caller completes.
+ * @param some whether the others are completed where the caller does not see a row
+ */
+export const complete = (incoming: SQL, some: boolean): SQL => sql`${incoming},
+  hidden as materialized (
+    select r.n from incoming as r
+    where r.id is not null and not exists (select from public.agent_execution_logs as l where ${byKey("l.id", "r.id")})
+  ), final as materialized (
+    select distinct on (r.id) r.* from incoming as r
+    where r.id is not null and r.status is distinct from 'running' ${some ? undefined : sql`and not exists (select from hidden)`}
+    order by r.id, r.n
+  ), locked as materialized (
+    select l.id from final cross join lateral (
+      select l.id, l.status, l.error_type from public.agent_execution_logs as l
+      where ${isKey("l.id", "final.id")} and ${sql.raw(OPEN)} order by l.id for no key update
+    ) as l
+  ), completed as (
+    update public.agent_execution_logs as l set ${sql.raw(SET)}
+    from locked join final as r on r.id = locked.id
+    where l.id = locked.id and ${sql.raw(OPEN)} and ${sql.raw(AGREES)}
+    returning r.n, l.id
+  )
+  select (select coalesce(json_agg(n order by n), '[]') from hidden) as hidden,
+    (select coalesce(json_agg(json_build_object('n', n, 'id', id) order by n), '[]') from completed) as completed`;
+
+/** What {@link complete} answers, by places. */
+export interface Completed {
+  hidden: number[];
+  completed: { n: number; id: string }[];
+}
+
+/** Where the entry says another thing than the row. That it runs was true once. */
+const DIFFERS = sql.raw(
+  COLUMNS.map((column) =>
+    [
+      given(column),
+      column.key === "status" ? "r.status <> 'running'" : undefined,
+      `${value(column)} is distinct from l.${column.name}`,
+    ]
+      .filter(Boolean)
+      .join(" and "),
+  ).join(" or "),
+);
+
+/** Of the ids that exist, but for those completed now: whose row holds something else. */
+export const differing = (incoming: SQL, done: Completed["completed"]): SQL => sql`${incoming}
+  select r.n, r.id::text as id from incoming as r
+  cross join lateral (select * from public.agent_execution_logs as l where ${byKey("l.id", "r.id")}) as l
+  where r.n <> all (${listed(done.map(({ n }) => n))}::int[])
+    and not (r.status is not distinct from 'running'
+      and r.id = any (${listed(done.map(({ id }) => id))}::uuid[]))
+    and (${DIFFERS})
   order by r.n`;
+
+/** Two callers that add embeddings to a log that is there take turns. */
+export const lockLogs = (logs: readonly string[]): SQL => sql`
+  select from (select id from unnest(${listed(logs)}::uuid[]) as given(id) order by id) as given
+  cross join lateral (
+    select from public.agent_execution_logs as l where ${byKey("l.id", "given.id")} for no key update
+  ) as locked`;
+
+const VECTORS = ["input_embedding", "output_embedding", "error_embedding"];
+const each = (condition: (vector: string) => string) => VECTORS.map(condition).join(" or ");
+const VECTORS_OF_E = VECTORS.map((vector) => `e.${vector}`).join(", ");
+
+/**
+ * Writes embeddings, one an id, and answers the ids whose stored ones are others.
+ * @param replacing ids whose stored ones give way
+ */
+export const writeEmbeddings = (
+  embeddings: readonly string[],
+  replacing: readonly string[],
+): SQL => sql`
+  with e as materialized (
+    select l.id, l.organization_id, l.id = any (${listed(replacing)}::uuid[]) as replaces, ${sql.raw(VECTORS_OF_E)}
+    from json_populate_recordset(null::public.execution_embeddings, ${`[${embeddings.join(",")}]`}::text::json) as e
+    cross join lateral (
+      select id, organization_id from public.agent_execution_logs where ${byKey("id", "e.execution_log_id")}
+    ) as l
+  ), ${sql.raw(`filled as (
+    update public.execution_embeddings as x
+    set ${VECTORS.map((vector) => `${vector} = case when e.replaces then coalesce(e.${vector}, x.${vector}) else coalesce(x.${vector}, e.${vector}) end`).join(", ")}
+    from e where x.execution_log_id = e.id
+      and (${each((vector) => `e.${vector} is not null and (x.${vector} is null or e.replaces)`)})
+  ), added as (
+    insert into public.execution_embeddings (execution_log_id, organization_id, ${VECTORS.join(", ")})
+    select e.id, e.organization_id, ${VECTORS_OF_E} from e
+    where not exists (select from public.execution_embeddings as x where `)}${byKey("x.execution_log_id", "e.id")}${sql.raw(`)
+  )
+  select e.id::text as id from e join public.execution_embeddings as x on x.execution_log_id = e.id
+  where not e.replaces and (${each((vector) => `e.${vector} <> x.${vector}`)})`)}`;
 
 /** What {@link insert} answers. */
 export interface Inserted {
   inserted: number;
-  /** Places and columns, `3 agentId,5 promptVersionId`. */
-  dangling: string | null;
+  /** Whether a reference leads nowhere; then nothing was inserted. */
+  dangling: boolean;
   /** Ids of the new rows, where not all are new. */
   ids: string | null;
 }
 
-/** What {@link REVIEW} answers. */
+/** An entry whose row holds something else. */
 export interface Differing {
   n: number;
   id: string;
-  hidden: boolean;
 }
