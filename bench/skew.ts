@@ -16,7 +16,8 @@ import { median, startServer, time } from "./server.ts";
 
 const FACTORS = [1, 4, 16];
 const [AGENTS, LOGS, EMBEDDINGS] = [2500, 6250, 500];
-const ROUNDS = Number(process.argv[2] ?? 3);
+/** Of each work so many rounds, and more until so many milliseconds have gone by. */
+const [ROUNDS, MILLISECONDS] = [Number(process.argv[2] ?? 3), 2000];
 
 type Work = (tx: Transaction) => Promise<unknown>;
 
@@ -93,7 +94,8 @@ async function report(title: string, sizes: Sized[]): Promise<void> {
   console.log(`\n${line(title, ["1, ms", ...FACTORS.slice(1).map(String), "exponent"])}`);
   for (const [name, workOf] of Object.entries(WORKS)) {
     const taken = sizes.map((size) => ({ ...size, turns: new Array<Twice>() }));
-    for (let round = 0; round < ROUNDS; round += 1) {
+    const enough = performance.now() + MILLISECONDS;
+    for (let round = 0; round < ROUNDS || performance.now() < enough; round += 1) {
       for (const { db, tenant, turns } of taken)
         turns.push(await twice(db, tenant, workOf(tenant)));
     }
