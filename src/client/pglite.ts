@@ -2,6 +2,9 @@ import type { PGlite, PGliteOptions } from "@electric-sql/pglite";
 import { schema } from "./schema.ts";
 import type { Database } from "./sql.ts";
 
+/** What makes the files of an embedded database: the optional packages by their pinned versions. */
+export const EMBEDDED_ENGINE = "pglite 0.5.14, pglite-pgvector 0.0.15";
+
 /**
  * Starts PGlite with pgvector: in a directory, from a dump, or empty and in memory.
  * @throws {Error} when the optional packages are not installed, or cannot be loaded where it runs
