@@ -17,6 +17,7 @@ export async function createPglite(
     import("@electric-sql/pglite"),
     import("@electric-sql/pglite-pgvector"),
     import("drizzle-orm/pglite"),
+    tryImport(),
   ]).catch((cause: unknown) => {
     throw new Error(whyNotLoaded(cause), { cause });
   });
@@ -27,6 +28,21 @@ export async function createPglite(
     },
   );
   return { client, db: drizzle(client, { schema }) };
+}
+
+/**
+ * PGlite does not wait for all that it imports as it starts: in Jest without its flag that ends the process. Here
+ * it is a rejection. Written as text, since the compiler makes a `require` of it for CommonJS.
+ */
+async function tryImport(): Promise<void> {
+  try {
+    const imported: unknown = new Function("return import('node:fs')")();
+    await imported;
+  } catch (cause) {
+    // Text is also refused where modules may import, as in Vitest, and where code from text is forbidden. The
+    // error is of another realm, in which `instanceof` does not know it.
+    if (messageOf(cause).includes("--experimental-vm-modules")) throw cause;
+  }
 }
 
 /** What a person is told when the optional packages do not load. */
