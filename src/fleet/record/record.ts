@@ -16,6 +16,7 @@ import {
   insert,
 } from "./statements.ts";
 import { type Executor, byKey, one, rows } from "../../client/sql.ts";
+import { refuseOtherDrivers } from "../../client/driver.ts";
 import { databaseError } from "../../client/errors.ts";
 import { queuePerSession } from "../../client/queue.ts";
 
@@ -115,6 +116,7 @@ class Recorder {
   readonly options: RecorderOptions;
 
   constructor(tx: Executor, options: RecorderOptions = {}) {
+    refuseOtherDrivers(tx._.session);
     this.tx = tx;
     this.options = options;
   }
