@@ -1,6 +1,8 @@
 // A fleet of 100 organizations that has grown for a while: filled by SQL, the same every time.
-import { type SQLWrapper, sql } from "drizzle-orm";
+import { type SQLWrapper, getTableName, is, sql } from "drizzle-orm";
+import { PgTable } from "drizzle-orm/pg-core";
 import * as queries from "../examples/queries.ts";
+import { schema } from "../src/client/schema.ts";
 import type { Database, Transaction } from "../src/client/sql.ts";
 
 const [ORGANIZATIONS, LOGS_A_DAY, VERSIONS] = [100, 10_000, 4];
@@ -97,8 +99,74 @@ export async function fillLogs(db: Database, { logs, agents }: FleetSize): Promi
   };
 }
 
+/** How large the large organization of a skewed fleet is. */
+export interface LargeOrganization {
+  readonly agents: number;
+  /** Rows of its log, spread over one day and dealt out to its agents in turn. */
+  readonly logs: number;
+  /** Its first logs have an embedding each. */
+  readonly embeddings: number;
+}
+
+/** The large organization, and what to ask of it. */
+export interface SkewedTenant extends Tenant {
+  /** The one prompt of the agent, not active yet. */
+  readonly promptId: string;
+  /** An embedding that is close to some of its own. */
+  readonly vector: number[];
+}
+
+/**
+ * Fills an empty database with one large organization among 4,000 small ones, of one agent, 2 logs and
+ * as many embeddings each. Autovacuum keeps off: the caller decides what the planner knows.
+ */
+export async function fillSkewed(db: Database, large: LargeOrganization): Promise<SkewedTenant> {
+  const day = "2026-10-31";
+  /** `n` numbers what an organization has, from 0: of the large one, which is 0, `most`, of a small one `few`. */
+  const each = (most: number, few: number) => `(
+      select 0 as o, n from generate_series(0, ${most - 1}) as n union all
+      select o, n from generate_series(1, 4000) as o, generate_series(0, ${few - 1}) as n
+    ) as one`;
+  const agent = key(
+    "9000",
+    `o * 1000000::bigint + n % case o when 0 then ${large.agents} else 1 end`,
+  );
+  const log = key("d000", "o * 1000000::bigint + n");
+  for (const statement of [
+    ...Object.values(schema).flatMap((table) =>
+      is(table, PgTable)
+        ? `alter table ${getTableName(table)} set (autovacuum_enabled = false)`
+        : [],
+    ),
+    `insert into agent_registry (id, agent_name, display_name, category, organization_id)
+      select ${agent}, 'agent ' || o || '/' || n, 'Agent', 'operations', ${ORGANIZATION} from ${each(large.agents, 1)}`,
+    `insert into agent_prompts (id, agent_id, version, system_prompt, organization_id)
+      select ('00000000-0000-4000-a000-' || right(id::text, 12))::uuid, id, '1', 'You are helpful.', organization_id
+      from agent_registry`,
+    `insert into agent_execution_logs (id, agent_id, execution_id, timestamp, action_type, input_data, latency_ms, status,
+        error_type, quality_score, organization_id)
+      select ${log}, ${agent}, ${log}, timestamptz '${day}Z' + n * interval '1 day' / ${large.logs}, 'llm_call',
+        jsonb_build_object('text', repeat('x', 250)), ${chance("n")} % 5000,
+        case when n % 37 = 0 then 'failure' else 'success' end, case when n % 37 = 0 then 'refused' end, n % 100, ${ORGANIZATION}
+      from ${each(large.logs, 2)} order by n, o`,
+    `insert into execution_embeddings (execution_log_id, organization_id, input_embedding)
+      select ${log}, ${ORGANIZATION}, array_cat(array[cos(n), sin(n)], array_fill(0.01::float8, array[1534]))::vector
+      from ${each(large.embeddings, 2)}`,
+  ]) {
+    await db.execute(sql.raw(statement));
+  }
+  return {
+    organizationId: uuid("8000", 0),
+    agentId: uuid("9000", 0),
+    promptId: uuid("a000", 0),
+    day,
+    executionId: uuid("d000", 0),
+    vector: Array.from({ length: 1536 }, (_, n) => [1, 0.3][n] ?? 0.01),
+  };
+}
+
 // A key says what it is of (8000 an organization, 9000 an agent, a000 a prompt, b000 an execution,
-// c000 an SLA) and its number. In SQL `o` numbers the organization, `a` the agent in it.
+// c000 an SLA, d000 a log and its execution) and its number. In SQL `o` numbers the organization, `a` the agent in it.
 const uuid = (kind: string, n: number) =>
   `00000000-0000-4000-${kind}-${String(n).padStart(12, "0")}`;
 const key = (kind: string, n: string) =>

@@ -1,5 +1,5 @@
 // A test of an application's own code on a real, migrated database: no server, no mock. The first database
-// takes some seconds, so give Vitest a `hookTimeout` of 60_000. For a container of yours:
+// on a machine takes some seconds, so give Vitest a `hookTimeout` of 60_000. For a container of yours:
 // openTestDatabase({ url }).
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { agentExecutionLogs, agentRegistry, withOrganization } from "../src/index.ts";

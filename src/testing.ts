@@ -8,8 +8,8 @@ import type { PgTable } from "drizzle-orm/pg-core";
 import type { Sql } from "postgres";
 import { type Connection, connect } from "./client/connect.ts";
 import { migrate } from "./operate/migrate/migrate.ts";
+import { openSnapshot } from "./operate/snapshot.ts";
 import { MIGRATIONS } from "./migrations.ts";
-import { createPglite } from "./client/pglite.ts";
 import {
   type NewAbTest,
   type NewAgent,
@@ -59,34 +59,26 @@ import { siblingUrl } from "./client/url.ts";
 
 /**
  * A migrated database of its own for a test file: embedded and in memory, or with `url` on a server, such
- * as a pgvector container of yours. The first one is migrated; later ones are copies of it, within a
- * second. The login of `url` is its owner and needs CREATEDB. Close it when done.
+ * as a pgvector container of yours. The first one is migrated, later ones are copies of it. The login of
+ * `url` is its owner and needs CREATEDB. Close it when done.
+ *
+ * What embedded ones are copies of, 6 MB without any row, is kept for other processes in the user's cache, such as
+ * `~/.cache/meta-agent-db`; `META_AGENT_DB_CACHE` names another directory, or is `off`.
+ * @throws {Error} when the optional packages of the embedded database are not installed or cannot be loaded
+ * @example
+ * const { db, close } = await openTestDatabase();
  */
 export async function openTestDatabase({ url }: { url?: string } = {}): Promise<Connection> {
   return url === undefined ? openInMemory() : openCopy(url);
 }
 
-/** A migrated data directory; made by the first database of the process. */
-let snapshot: Promise<Blob> | undefined;
-
 async function openInMemory(): Promise<Connection> {
-  snapshot ??= migratedSnapshot();
-  const { client, db } = await createPglite({ loadDataDir: await snapshot });
+  const { client, db } = await openSnapshot();
   return {
     db,
     label: "embedded PostgreSQL in memory",
     close: () => client.close(),
   };
-}
-
-async function migratedSnapshot(): Promise<Blob> {
-  const { client, db } = await createPglite();
-  try {
-    await migrate(db);
-    return await client.dumpDataDir("none");
-  } finally {
-    await client.close();
-  }
 }
 
 async function openCopy(url: string): Promise<Connection> {

@@ -1,12 +1,9 @@
-import { readFile } from "node:fs/promises";
-import { PGlite } from "@electric-sql/pglite";
-import { vector } from "@electric-sql/pglite-pgvector";
-import { drizzle } from "drizzle-orm/pglite";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, inject } from "vitest";
 import { connect } from "../src/client/connect.ts";
-import { schema } from "../src/client/schema.ts";
+import { createPglite } from "../src/client/pglite.ts";
 import type { Database } from "../src/client/sql.ts";
+import { openSnapshot } from "../src/operate/snapshot.ts";
 import { administer, siblingUrl } from "./setup/server.ts";
 
 /** Runs SQL with `$1` parameters and returns plain rows. Cast in SQL: drivers read types differently. */
@@ -29,11 +26,11 @@ export const engine = process.env["TEST_ENGINE"] === "container" ? "container" :
 
 /** A database with every migration applied. */
 export const openMigrated = () =>
-  engine === "container" ? openOnServer("template migrated") : openInProcess(inject("snapshot"));
+  engine === "container" ? openOnServer("template migrated") : openInProcess(openSnapshot());
 
 /** A database with nothing in it. */
 export const openEmpty = () =>
-  engine === "container" ? openOnServer("template template0") : openInProcess();
+  engine === "container" ? openOnServer("template template0") : openInProcess(createPglite());
 
 /**
  * A suite with a migrated database of its own, or the one that `open` makes. It runs on both engines;
@@ -69,13 +66,10 @@ export function suite(
   });
 }
 
-async function openInProcess(snapshot?: string): Promise<TestDatabase> {
-  const client = await PGlite.create({
-    extensions: { vector },
-    ...(snapshot ? { loadDataDir: new Blob([await readFile(snapshot)]) } : {}),
-  });
+async function openInProcess(opening: ReturnType<typeof createPglite>): Promise<TestDatabase> {
+  const { client, db } = await opening;
   return {
-    db: drizzle(client, { schema }),
+    db,
     url: "",
     query: async (text, parameters) => (await client.query<never>(text, parameters)).rows,
     script: async (text) => {

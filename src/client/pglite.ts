@@ -2,6 +2,9 @@ import type { PGlite, PGliteOptions } from "@electric-sql/pglite";
 import { schema } from "./schema.ts";
 import type { Database } from "./sql.ts";
 
+/** What makes the files of an embedded database: the optional packages by their pinned versions. */
+export const EMBEDDED_ENGINE = "pglite 0.5.14, pglite-pgvector 0.0.15";
+
 /**
  * Starts PGlite with pgvector: in a directory, from a dump, or empty and in memory.
  * @throws {Error} when the optional packages are not installed, or cannot be loaded where it runs
@@ -14,6 +17,7 @@ export async function createPglite(
     import("@electric-sql/pglite"),
     import("@electric-sql/pglite-pgvector"),
     import("drizzle-orm/pglite"),
+    tryImport(),
   ]).catch((cause: unknown) => {
     throw new Error(whyNotLoaded(cause), { cause });
   });
@@ -24,6 +28,21 @@ export async function createPglite(
     },
   );
   return { client, db: drizzle(client, { schema }) };
+}
+
+/**
+ * PGlite does not wait for all that it imports as it starts: in Jest without its flag that ends the process. Here
+ * it is a rejection. Written as text, since the compiler makes a `require` of it for CommonJS.
+ */
+async function tryImport(): Promise<void> {
+  try {
+    const imported: unknown = new Function("return import('node:fs')")();
+    await imported;
+  } catch (cause) {
+    // Text is also refused where modules may import, as in Vitest, and where code from text is forbidden. The
+    // error is of another realm, in which `instanceof` does not know it.
+    if (messageOf(cause).includes("--experimental-vm-modules")) throw cause;
+  }
 }
 
 /** What a person is told when the optional packages do not load. */

@@ -31,8 +31,8 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
  *
  * @param organization the organization's uuid, or the caller's verified claims; claims without an
  * organization, or with one that is no uuid, see no rows: outside of production a warning says so, once
- * @throws {TypeError} before any SQL: not a uuid, or given a transaction (the switch would outlive the
- * inner block)
+ * @throws {TypeError} before any SQL: not a uuid, given a transaction (the switch would outlive the inner
+ * block), or a database of a driver that is not supported
  * @throws {Error} when the login may not act as the role, or row-level security would not apply
  */
 export async function withOrganization<Tx extends Executor, T>(

@@ -13,6 +13,7 @@ import {
   type PreparedQueryConfig,
 } from "drizzle-orm/pg-core";
 import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
+import { refuseOtherDrivers } from "./driver.ts";
 import { databaseError } from "./errors.ts";
 import { lend, takeTurn } from "./loan.ts";
 import type { Executor, Transactor } from "./sql.ts";
@@ -65,9 +66,10 @@ export async function confinedTransaction<Tx extends Executor, T>(
   work: (tx: Tx) => Promise<T>,
   config?: PgTransactionConfig,
 ): Promise<T> {
+  const database = db._.session;
+  refuseOtherDrivers(database);
   // A nested one shares its session with the outer one, which goes on.
   if (is(db, PgTransaction)) return db.transaction(work, config);
-  const database = db._.session;
   refuseInside(database);
   watch(database);
   const state: TransactionState = {

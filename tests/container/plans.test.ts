@@ -1,8 +1,20 @@
-import { sql } from "drizzle-orm";
-import { beforeAll, expect, test } from "vitest";
-import { type Question, type Tenant, fillFleet, questions } from "../../bench/fleet.ts";
-import { rows } from "../../src/client/sql.ts";
+import { type SQL, sql } from "drizzle-orm";
+import { beforeAll, describe, expect, test } from "vitest";
+import {
+  type Question,
+  type Tenant,
+  fillFleet,
+  fillSkewed,
+  questions,
+  type SkewedTenant,
+} from "../../bench/fleet.ts";
+import { type Transaction, one, rows } from "../../src/client/sql.ts";
 import { withOrganization } from "../../src/client/tenancy.ts";
+import { refreshHealth } from "../../src/fleet/health.ts";
+import { recordExecutions } from "../../src/fleet/record/record.ts";
+import { rollUpMetrics } from "../../src/fleet/rollup.ts";
+import { findSimilarExecutions } from "../../src/fleet/search.ts";
+import { newExecutionLog } from "../../src/testing.ts";
 import { suite } from "../engine.ts";
 
 const LOGS = process.env["PLANS"] === "full" ? 1_000_000 : 100_000;
@@ -54,6 +66,8 @@ interface PlanNode {
   readonly "Actual Rows": number;
   readonly "Rows Removed by Filter"?: number;
   readonly "Rows Removed by Index Recheck"?: number;
+  readonly "Rows Removed by Join Filter"?: number;
+  readonly "Actual Loops": number;
   readonly "Shared Hit Blocks": number;
   readonly "Shared Read Blocks": number;
   readonly Plans?: readonly PlanNode[];
@@ -100,6 +114,144 @@ suite(`documented queries as a tenant, ${LOGS} logs of 100 organizations`, (data
     },
   );
 });
+
+const LARGE = { agents: 3000, logs: 6000, embeddings: 1000 };
+
+suite("one large organization among 4,000 small ones", (database) => {
+  let tenant: SkewedTenant;
+  beforeAll(async () => {
+    tenant = await fillSkewed(database.db, LARGE);
+  }, 600_000);
+
+  /** In a transaction of the large organization that is rolled back. */
+  async function asLarge<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    const rollback = new Error("rolled back");
+    let result: T[] = [];
+    await withOrganization(database.db, tenant.organizationId, async (tx) => {
+      result = [await work(tx)];
+      throw rollback;
+    }).catch((error: unknown) => {
+      if (error !== rollback) throw error;
+    });
+    const [only] = result;
+    if (only === undefined) throw new Error("the work has a result");
+    return only;
+  }
+
+  /** How many rows `work` looks at, found by an index or not. */
+  const rowsRead = (work: (tx: Transaction) => Promise<unknown>) =>
+    asLarge(async (tx) => {
+      const before = await counters(tx);
+      await work(tx);
+      const after = await counters(tx);
+      return { logs: after.logs - before.logs, all: after.all - before.all };
+    });
+
+  describe.each(["no statistics", "fresh statistics"])("%s", (statistics) => {
+    beforeAll(async () => {
+      if (statistics === "fresh statistics") await database.db.execute(sql`vacuum analyze`);
+    }, 120_000);
+
+    test("a search reads each embedding once, and the logs that it returns", async () => {
+      const { vector } = tenant;
+      const read = await rowsRead(async (tx) =>
+        expect(await findSimilarExecutions(tx, { vector, by: "input" })).toHaveLength(10),
+      );
+      expect(read.logs).toBe(10);
+    });
+
+    test("a search with a filter reads the log of each embedding once", async () => {
+      const filters = { status: "success" } as const;
+      const { vector } = tenant;
+      const read = await rowsRead(async (tx) =>
+        expect(await findSimilarExecutions(tx, { vector, by: "input", filters })).toHaveLength(10),
+      );
+      expect(read.logs).toBeLessThanOrEqual(LARGE.embeddings + 10);
+    });
+
+    test("a first refresh of health, and the next, read each agent's own rows of the log", async () => {
+      const now = new Date(`${tenant.day}T24:00:00Z`);
+      const first = await rowsRead(async (tx) =>
+        expect(await refreshHealth(tx, { now })).toEqual({ written: LARGE.agents }),
+      );
+      // To find where an agent's log begins, and to judge.
+      expect(first.logs).toBe(2 * LARGE.logs);
+      expect(first.all).toBeLessThan(8 * (LARGE.agents + LARGE.logs));
+      const both = await rowsRead(async (tx) => {
+        await refreshHealth(tx, { now });
+        await refreshHealth(tx, { now });
+      });
+      expect(both.logs).toBeLessThanOrEqual(3 * LARGE.logs);
+      expect(both.all).toBeLessThan(16 * (LARGE.agents + LARGE.logs));
+    });
+
+    test("recording reads what the entries name, however large the organization", async () => {
+      const entries = Array.from({ length: 100 }, () => ({
+        ...newExecutionLog({ agentId: tenant.agentId }),
+        embeddings: { input: [...tenant.vector] },
+      }));
+      const first = await rowsRead((tx) => recordExecutions(tx, entries));
+      expect(first.all).toBeLessThan(10 * entries.length);
+      const both = await rowsRead(async (tx) => {
+        await recordExecutions(tx, entries);
+        await recordExecutions(tx, entries);
+      });
+      expect(both.all).toBeLessThan(20 * entries.length);
+    });
+
+    test("a roll-up that repeats another compares no row with every other", async () => {
+      const days = { from: tenant.day, to: tenant.day };
+      const compared = await asLarge(async (tx) => {
+        await rollUpMetrics(tx, days);
+        const plans = await plansOf(tx, (spied) => rollUpMetrics(spied, days));
+        const removed = plans
+          .flatMap(flat)
+          .map((node) => (node["Rows Removed by Join Filter"] ?? 0) * node["Actual Loops"]);
+        return Math.max(...removed);
+      });
+      expect(compared).toBeLessThan(LARGE.agents);
+    });
+  });
+});
+
+/** Rows that this session has looked at and not reported yet: it does so between transactions. */
+const counters = (tx: Transaction) =>
+  one<{ logs: number; all: number }>(
+    tx,
+    sql`select coalesce(sum(read) filter (where relname = 'agent_execution_logs'), 0)::int as logs,
+        coalesce(sum(read), 0)::int as all
+      from pg_stat_xact_user_tables, lateral (select seq_tup_read + coalesce(idx_tup_fetch, 0) as read) as counted
+      where schemaname = 'public'`,
+  );
+
+/** The plans of the statements that `work` sends, with what they read, each as it is sent. */
+async function plansOf(
+  tx: Transaction,
+  work: (spied: Transaction) => Promise<unknown>,
+): Promise<PlanNode[]> {
+  const plans: PlanNode[] = [];
+  const explained = async (statement: SQL) => {
+    const undone = new Error("undone");
+    await tx
+      .transaction(async (inner) => {
+        const [row] = rows<{ "QUERY PLAN": { Plan: PlanNode }[] }>(
+          await inner.execute(sql`explain (analyze, buffers, format json) ${statement}`),
+        );
+        plans.push(...(row?.["QUERY PLAN"].map(({ Plan }) => Plan) ?? []));
+        throw undone;
+      })
+      .catch((error: unknown) => {
+        if (error !== undone) throw error;
+      });
+    return tx.execute(statement);
+  };
+  await work(
+    new Proxy(tx, {
+      get: (target, key) => (key === "execute" ? explained : Reflect.get(target, key)),
+    }),
+  );
+  return plans;
+}
 
 function flat(node: PlanNode): PlanNode[] {
   return [node, ...(node.Plans ?? []).flatMap(flat)];

@@ -113,7 +113,7 @@ suite("promotions at the same time", (database) => {
   });
 
   test("72 of 12 connections beside other writers of both flags: all succeed, and one stands", async () => {
-    const { db, close } = connect(database.url, { max: 16 });
+    const { db, close } = connect(database.url, { max: 16, connectTimeout: 100 });
     const fleet = await newFleet(db, true);
     const { agentId, organization } = fleet;
     const one = (n: number) => fleet.ids[n % 3] ?? "";

@@ -23,6 +23,7 @@ import {
   writeEmbeddings,
 } from "./statements.ts";
 import { type Executor, one, rows } from "../../client/sql.ts";
+import { refuseOtherDrivers } from "../../client/driver.ts";
 import { databaseError } from "../../client/errors.ts";
 import { queuePerSession } from "../../client/queue.ts";
 
@@ -146,6 +147,7 @@ class Recorder {
   readonly options: RecorderOptions;
 
   constructor(tx: Executor, options: RecorderOptions = {}) {
+    refuseOtherDrivers(tx._.session);
     this.tx = tx;
     this.options = options;
   }
