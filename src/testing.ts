@@ -9,6 +9,7 @@ import type { Sql } from "postgres";
 import { type Connection, connect } from "./client/connect.ts";
 import { migrate } from "./operate/migrate/migrate.ts";
 import { openSnapshot } from "./operate/snapshot.ts";
+import { executionLogId } from "./client/keys.ts";
 import { MIGRATIONS } from "./migrations.ts";
 import {
   type NewAbTest,
@@ -159,6 +160,7 @@ export const newExecutionLog = factory(
   agentExecutionLogs,
   (given: Given<NewAgentExecutionLog, "agentId">) =>
     withId<NewAgentExecutionLog>({
+      id: executionLogId(given.timestamp ?? new Date(), randomUUID()),
       executionId: randomUUID(),
       actionType: "llm_call",
       ...given,
