@@ -36,6 +36,7 @@ export async function createPglite(
  */
 async function tryImport(): Promise<void> {
   try {
+    // oxlint-disable-next-line typescript/no-implied-eval -- the text is our own
     const imported: unknown = new Function("return import('node:fs')")();
     await imported;
   } catch (cause) {
