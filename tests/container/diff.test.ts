@@ -145,10 +145,14 @@ describe.skipIf(inject("server") === "")("diff on a server", () => {
     await weaken();
     await database.query("drop statistics agent_execution_logs_agent_id_organization_id_stat");
     await database.query("create table notes (a int, b int)");
-    await database.query("create statistics agent_execution_logs_agent_id_organization_id_stat on a, b from notes");
+    await database.query(
+      "create statistics agent_execution_logs_agent_id_organization_id_stat on a, b from notes",
+    );
     const { code, stderr } = await cli(["diff", "--repair", "--url", database.url]);
     expect(code).toBe(1);
-    expect(stderr).toContain("error statistics agent_execution_logs_agent_id_organization_id_stat on agent_execution_logs: statistics");
+    expect(stderr).toContain(
+      "error statistics agent_execution_logs_agent_id_organization_id_stat on agent_execution_logs: statistics",
+    );
     expect(stderr).toContain("Nothing was changed.");
     expect(await diff(database.db)).toHaveLength(4);
     await database.query("drop table notes");
