@@ -283,13 +283,17 @@ describe("asJson", () => {
     });
 
     test("no character is cut in two, and escapes count as they are written", () => {
-      for (const character of ["😀", "\n", "\u0001", '"', "é"]) {
-        const made = asJson(character.repeat(5000), { maxCharacters: 301 });
-        expect(length(made.value)).toBeLessThanOrEqual(301);
-        expect(length(made.value)).toBeGreaterThan(260);
-        expect(
-          JSON.stringify(made.value).replaceAll(JSON.stringify(character).slice(1, -1), ""),
-        ).toBe('"…"');
+      const texts = ["😀", "\n", "\u0001", '"', "é", "\n😀", "\u0001😀a", "a😀\n\n\n"];
+      const limits = Array.from({ length: 40 }, (_, n) => 300 + n);
+      for (const maxCharacters of limits) {
+        for (const text of texts) {
+          const { value } = asJson(text.repeat(5000), { maxCharacters });
+          expect(length(value)).toBeLessThanOrEqual(maxCharacters);
+          expect(length(value)).toBeGreaterThan(maxCharacters - 60);
+          expect(jsonFault(value)).toBeUndefined();
+          const beginning = JSON.stringify(text.repeat(400)).slice(0, 200);
+          expect(JSON.stringify(value).slice(0, 200)).toBe(beginning);
+        }
       }
     });
 
