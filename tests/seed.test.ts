@@ -17,6 +17,12 @@ const ADDED_DEFAULTS: Record<string, string> = {
   "agent_execution_logs.id": "meta_agent.uuidv7()",
 };
 
+/** Columns that the seed does not have, after its own. */
+const ADDED_COLUMNS: Readonly<Record<string, readonly (readonly [name: string, type: string])[]>> =
+  {
+    agent_execution_logs: [["model_name", "text"]],
+  };
+
 /** Columns whose DEFAULT may be overwritten with NULL: "no such limit". */
 const NULL_MEANS_NO_LIMIT = new Set([
   "agent_registry.target_success_rate",
@@ -170,11 +176,14 @@ suite("the catalog is the seed's", (database) => {
     expect(ours.tables).toEqual(TABLES.map(getTableName).toSorted());
   });
 
-  test.each(SEED_TABLES)("%s has the seed's columns and types, in order", (table) => {
+  test.each(SEED_TABLES)("%s has the seed's columns and types, in order, then ours", (table) => {
     const typed = (columns: readonly Column[]) => columns.map(({ name, type }) => [name, type]);
     const expected = inOurOrder(ofTable(seeds.columns, table));
     expect(expected).not.toHaveLength(0);
-    expect(typed(ofTable(ours.columns, table))).toEqual(typed(expected));
+    expect(typed(ofTable(ours.columns, table))).toEqual([
+      ...typed(expected),
+      ...(ADDED_COLUMNS[table] ?? []),
+    ]);
   });
 
   test.each(SEED_TABLES)("%s has the seed's defaults, and ours where it says none", (table) => {
@@ -182,9 +191,11 @@ suite("the catalog is the seed's", (database) => {
       name,
       said ?? ADDED_DEFAULTS[`${table}.${name}`] ?? ADDED_DEFAULTS[name] ?? null,
     ]);
-    expect(ofTable(ours.columns, table).map((column) => [column.name, column.default])).toEqual(
-      expected,
-    );
+    const added = (ADDED_COLUMNS[table] ?? []).map(([name]) => [name, null]);
+    expect(ofTable(ours.columns, table).map((column) => [column.name, column.default])).toEqual([
+      ...expected,
+      ...added,
+    ]);
   });
 
   test.each(SEED_TABLES)("%s demands what the seed and our decisions demand", (table) => {
