@@ -36,6 +36,20 @@ CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
   FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::json AS claims) AS setting
 $_$;
 
+CREATE FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT encode(
+    set_byte(set_byte(bits, 6, get_byte(bits, 6) & 15 | 112), 8, get_byte(bits, 8) & 63 | 128),
+    'hex')::uuid
+  FROM (
+    SELECT substr(int8send(greatest(0, least(281474976710655,
+        floor(extract(epoch FROM instant - to_timestamp(0)) * 1000)))::bigint), 3)
+      || substr(sha256(convert_to(key, 'UTF8')), 1, 10) AS bits
+  ) AS made
+$$;
+
 CREATE FUNCTION meta_agent.isolate(table_name text, noun text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -144,6 +158,30 @@ BEGIN
   NEW.updated_at := now();
   RETURN NEW;
 END $$;
+
+CREATE FUNCTION meta_agent.uuid_for(VARIADIC parts text[]) RETURNS uuid
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+  SELECT CASE
+    WHEN array_position(parts, NULL) IS NOT NULL OR cardinality(parts) = 0 THEN NULL
+    WHEN cardinality(parts) = 1 AND bare ~ '^([0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}$' THEN bare::uuid
+    ELSE (
+      SELECT encode(
+        set_byte(set_byte(hash, 6, get_byte(hash, 6) & 15 | 128), 8, get_byte(hash, 8) & 63 | 128),
+        'hex')::uuid
+      FROM (
+        SELECT substr(sha256(string_agg(
+          convert_to(octet_length(convert_to(part, 'UTF8')) || ':' || part, 'UTF8'), '' ORDER BY place)),
+          1, 16) AS hash
+        FROM unnest(parts) WITH ORDINALITY AS given(part, place)
+      ) AS hashed
+    )
+  END
+  FROM (
+    SELECT CASE WHEN parts[1] LIKE '{%}' THEN substr(parts[1], 2, length(parts[1]) - 2) ELSE parts[1] END AS bare
+  ) AS first
+$_$;
 
 CREATE FUNCTION meta_agent.uuidv7() RETURNS uuid
     LANGUAGE plpgsql PARALLEL SAFE
@@ -1852,6 +1890,10 @@ REVOKE ALL ON FUNCTION meta_agent.current_organization_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO service_role;
 
+REVOKE ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) TO service_role;
+
 REVOKE ALL ON FUNCTION meta_agent.isolate(table_name text, noun text) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION meta_agent.own_agent_prompts_row(row_id uuid) FROM PUBLIC;
@@ -1863,6 +1905,10 @@ GRANT ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) TO authentica
 GRANT ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.touch_updated_at() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION meta_agent.uuid_for(VARIADIC parts text[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.uuid_for(VARIADIC parts text[]) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.uuid_for(VARIADIC parts text[]) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.uuidv7() FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.uuidv7() TO authenticated;

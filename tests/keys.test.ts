@@ -1,7 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { readFile } from "node:fs/promises";
 import * as fc from "fast-check";
-import { beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { executionLogId, uuidFor } from "../src/client/keys.ts";
 import { newExecutionLog } from "../src/testing.ts";
 import { suite } from "./engine.ts";
@@ -33,8 +32,6 @@ const texts = fc.oneof(
 );
 
 suite("keys of TypeScript and of PostgreSQL", (database) => {
-  beforeAll(async () => database.script(await readFile("tests/fixtures/keys.sql", "utf8")));
-
   test("uuidFor and meta_agent.uuid_for agree on any parts", async () => {
     const given = fc.sample(fc.array(texts, { minLength: 1, maxLength: 4 }), RUNS);
     const rows = await database.query<{ made: string }>(
