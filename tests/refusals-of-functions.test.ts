@@ -65,6 +65,12 @@ const manyDangling = () => Array.from({ length: 400 }, danglingEntry);
 
 const CASES: Readonly<Record<string, readonly Case[]>> = {
   adopt: [away((db) => root.adopt(db))],
+  asJson: [
+    {
+      refuse: () => root.asJson({ [SECRET]: SECRET }, { maxCharacters: 1 }),
+      says: /asJson: maxCharacters/,
+    },
+  ],
   connect: [
     { refuse: () => root.connect(`mysql://nobody:${SECRET}@db/x`), says: /postgres:\/\// },
     { refuse: () => root.connect(NOWHERE, { max: -1 }), says: /connect: .*max/ },
@@ -86,6 +92,30 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   doctor: [away((db) => root.doctor(db))],
   ejectSupabase: [{ refuse: () => root.ejectSupabase(FILE), says: /package\.json/ }],
   embeddingIndexStates: [away((db) => root.embeddingIndexStates(db))],
+  ensureAgents: [
+    {
+      refuse: asTenant((tx) =>
+        root.ensureAgents(tx, [{ agentName: "", description: SECRET.repeat(99) }]),
+      ),
+      says: /agentName/,
+    },
+    {
+      async refuse(db) {
+        const agent = { agentName: "held-by-another" };
+        await asTenant((tx) => root.ensureAgents(tx, [agent]))(db);
+        await root.withOrganization(db, "f3b1de0c-5d0f-4f36-9a51-3f0c2a5d9b11", (tx) =>
+          root.ensureAgents(tx, [{ ...agent, description: SECRET }]),
+        );
+      },
+      says: /ensureAgents: another organization.*held-by-another/,
+    },
+  ],
+  executionLogId: [
+    {
+      refuse: () => root.executionLogId(new Date(Number.NaN), SECRET),
+      says: /executionLogId/,
+    },
+  ],
   findSimilarExecutions: [
     {
       refuse: asTenant((tx) => root.findSimilarExecutions(tx, { vector: [1], by: "input" })),
@@ -221,6 +251,7 @@ const NEVER: Readonly<Record<string, string>> = {
   installSql: "is given nothing",
   isUnreachable: "answers false for what is no error",
   loginStatements: "is given nothing",
+  uuidFor: "makes a uuid of any text",
   migrationSql: "writes what migrations say, and asks no database",
 };
 
