@@ -65,7 +65,7 @@ const REQUIRED_REFERENCES = new Set([
 const ADDED_UNIQUES: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
   agent_prompts: ["active", "baseline"].map((flag) => [
     `agent_prompts_one_${flag}`,
-    `CREATE UNIQUE INDEX agent_prompts_one_${flag} ON agent_prompts USING btree (agent_id) WHERE is_${flag}`,
+    `CREATE UNIQUE INDEX agent_prompts_one_${flag} ON public.agent_prompts USING btree (agent_id) WHERE is_${flag}`,
   ]),
 };
 
