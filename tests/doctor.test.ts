@@ -280,6 +280,25 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
       ],
       { deep: true },
     ],
+    [
+      "executions whose enclosing rows repeat what their calls cost",
+      [
+        agents("null"),
+        `insert into agent_execution_logs (agent_id, execution_id, action_type, token_count_input, estimated_cost_usd)
+          select id, ('00000000-0000-4000-8000-00000000000' || execution)::uuid, type, tokens, cost
+          from agent_registry, (values
+            (1, 'agent_run', 7, 0.1), (1, 'llm_call', 7, 0.1),
+            (2, 'agent_step', null, 0.1), (2, 'agent_run', 0, null), (2, 'reply', 7, null),
+            -- Each of these costs once.
+            (3, 'agent_run', null, 0), (3, 'llm_call', 7, 0.1),
+            (4, 'agent_run', 7, 0.1), (4, 'agent_step', 7, 0.1), (4, 'tool_call', null, null)
+          ) as row (execution, type, tokens, cost)`,
+      ],
+      [
+        /^warning costs: executions of a whose agent_run or agent_step rows .+ twice: 2, such as 00000000-0000-4000-8000-000000000001/,
+      ],
+      { deep: true },
+    ],
   ];
 
 /** Above info, and besides what the damage is as a difference from the migrations. */

@@ -131,7 +131,7 @@ suite("refreshHealth", (database) => {
     });
   });
 
-  test("executions are counted, not rows; latency is averaged over rows", async () => {
+  test("executions are counted, not rows, and latency is averaged over them", async () => {
     const { log, refreshed } = await tenant();
     const [failed, fine] = [randomUUID(), randomUUID()];
     await log(
@@ -140,18 +140,66 @@ suite("refreshHealth", (database) => {
       { executionId: failed, latencyMs: 600, status: "failure" },
       { executionId: fine },
       { executionId: fine, latencyMs: 700 },
-      { status: "running" },
+      { status: "running", latencyMs: 5 },
       { status: "cancelled" },
     );
     expect(await refreshed()).toMatchObject({
       executions5m: 4,
       failures5m: 1,
-      avgLatency5m: 400,
+      avgLatency5m: 800,
       errorRate5m: 0.5,
       executions1h: 4,
       failures1h: 1,
-      avgLatency1h: 400,
+      avgLatency1h: 800,
       errorRate1h: 0.5,
+    });
+  });
+
+  test("a run with a failing tool that recovered is a success of its own latency", async () => {
+    const { log, refreshed } = await tenant();
+    const executionId = randomUUID();
+    await log(
+      { executionId, actionType: "agent_run", latencyMs: 5290, timestamp: ago(2 * MINUTE) },
+      { executionId, actionType: "tool_call", latencyMs: 2, ...failure },
+    );
+    expect(await refreshed()).toMatchObject({
+      executions5m: 1,
+      failures5m: 0,
+      avgLatency5m: 5290,
+      lastSuccessfulExecution: ago(MINUTE),
+      lastFailedExecution: null,
+    });
+  });
+
+  test("an execution that began before the window is not one of it, and its run still decides", async () => {
+    const { log, refreshed } = await tenant();
+    const [executionId, other] = [randomUUID(), randomUUID()];
+    const run = { actionType: "agent_run" };
+    await log(
+      { executionId, ...run, timestamp: ago(20 * HOUR) },
+      { executionId, ...failure, timestamp: ago(MINUTE) },
+      // After a gap of 24 hours it is another.
+      { executionId: other, ...run, ...failure, timestamp: ago(25 * HOUR) },
+      { executionId: other, timestamp: ago(HOUR - MINUTE) },
+    );
+    await refreshed({ now: ago(2 * MINUTE) });
+    expect(await refreshed()).toMatchObject({
+      executions5m: 0,
+      executions1h: 1,
+      failures1h: 0,
+      status: "healthy",
+      lastSuccessfulExecution: ago(MINUTE),
+      lastFailedExecution: ago(25 * HOUR),
+    });
+  });
+
+  test("rows of a shadow test count in no health", async () => {
+    const { log, refreshed } = await tenant();
+    await log({ ...failure, metadata: { shadow_of: randomUUID() } });
+    expect(await refreshed()).toMatchObject({
+      executions1h: 0,
+      status: "offline",
+      lastFailedExecution: null,
     });
   });
 
@@ -340,8 +388,11 @@ suite("refreshHealth", (database) => {
       fc.nat(6 * MINUTE),
       fc.nat(HOUR + MINUTE),
       fc.nat(5 * HOUR),
-      fc.constantFrom(0, 5 * MINUTE, HOUR, -1),
+      fc.nat(60 * HOUR),
+      fc.constantFrom(0, 5 * MINUTE, HOUR, 24 * HOUR, 25 * HOUR, 25 * HOUR - 1, -1),
     ),
+    actionType: fc.constantFrom("agent_run", "agent_step", "llm_call", "tool_call"),
+    isShadow: fc.nat(4).map((n) => n === 0),
     status: fc.constantFrom("success", "success", "success", ...EXECUTION_STATUSES),
     latencyMs: fc.option(fc.oneof(fc.nat(1000), fc.constant(2_147_483_647)), {
       nil: null,
@@ -367,13 +418,14 @@ suite("refreshHealth", (database) => {
     async () => {
       const property = fc.asyncProperty(situation, async ({ logs, breaker, thresholds }) => {
         const subject = await tenant();
-        const stored = logs.map(({ execution, age, status, latencyMs }) => ({
+        const stored = logs.map(({ execution, age, isShadow, ...given }) => ({
           ...BLANK,
+          ...given,
+          id: randomUUID(),
           agentId: subject.agentId,
           executionId: `00000000-0000-4000-8000-0000000000${String(execution).padStart(2, "0")}`,
           timestamp: ago(age),
-          status,
-          latencyMs,
+          metadata: isShadow ? { shadow_of: "another" } : {},
         }));
         if (stored.length > 0) await subject.log(...stored);
         if (breaker !== "none") await subject.break(breaker);
@@ -399,7 +451,17 @@ suite("refreshHealth", (database) => {
   );
 });
 
-const BLANK: Omit<Log, "agentId" | "executionId" | "timestamp" | "status" | "latencyMs"> = {
+const BLANK: Omit<
+  Log,
+  | "id"
+  | "agentId"
+  | "executionId"
+  | "timestamp"
+  | "actionType"
+  | "status"
+  | "latencyMs"
+  | "metadata"
+> = {
   promptVersionId: null,
   tokenCountInput: null,
   tokenCountOutput: null,

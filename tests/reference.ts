@@ -14,10 +14,12 @@ import type {
 /** What both read of a log. */
 export type Log = Pick<
   AgentExecutionLog,
+  | "id"
   | "agentId"
   | "promptVersionId"
   | "executionId"
   | "timestamp"
+  | "actionType"
   | "status"
   | "latencyMs"
   | "tokenCountInput"
@@ -27,6 +29,7 @@ export type Log = Pick<
   | "errorType"
   | "reviewedAt"
   | "reviewedBy"
+  | "metadata"
 >;
 
 export type Metric = Omit<AgentPerformanceMetric, "id" | "organizationId">;
@@ -54,22 +57,77 @@ function groupsOf<T>(list: readonly T[], keyOf: (item: T) => string): Map<string
   return groups;
 }
 
-/** How the rows of one execution say it ended. */
-function outcomeOf(execution: readonly Log[]): AgentExecutionLog["status"] {
+// ── What an execution is ──
+
+const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
+
+/** One that counts: its rows in time, and what they say of it. */
+interface Execution {
+  readonly agentId: string;
+  readonly start: Date;
+  readonly rows: readonly Log[];
+  readonly outcome: AgentExecutionLog["status"];
+  readonly latencyMs: number | null;
+  readonly promptVersionId: string | null;
+}
+
+const inTime = (a: Log, b: Log) => +a.timestamp - +b.timestamp || (a.id < b.id ? -1 : 1);
+
+/** One that has no row of its execution in the 24 hours before begins another. */
+export function executionsOf(logs: readonly Log[]): Execution[] {
+  const keys = groupsOf(logs, ({ agentId, executionId }) => `${agentId} ${executionId}`).values();
+  return [...keys].flatMap((group) => {
+    const rows = group.toSorted(inTime);
+    const begins = rows.filter(({ timestamp }, n) => {
+      const former = rows[n - 1];
+      return !former || +timestamp - +former.timestamp >= DAY;
+    });
+    return begins.map(({ timestamp: start }) =>
+      executionFrom(
+        start,
+        rows.filter(({ timestamp }) => timestamp >= start && +timestamp < +start + DAY),
+      ),
+    );
+  });
+}
+
+function executionFrom(start: Date, rows: readonly Log[]): Execution {
+  const run = rows.findLast(({ actionType }) => actionType === "agent_run");
+  const outcome = run?.status ?? worstOf(rows);
+  const latency = run ? run.latencyMs : sumOrNull(present(rows.map(({ latencyMs }) => latencyMs)));
+  const named = rows.find(({ promptVersionId }) => promptVersionId !== null);
+  return {
+    agentId: rows[0]?.agentId ?? "",
+    start,
+    rows,
+    outcome,
+    latencyMs: outcome === "running" || latency === null ? null : Math.min(latency, MOST.tokens),
+    promptVersionId: run?.promptVersionId ?? named?.promptVersionId ?? null,
+  };
+}
+
+function worstOf(rows: readonly Log[]): AgentExecutionLog["status"] {
   for (const outcome of ["failure", "timeout", "cancelled", "running"] as const) {
-    if (execution.some(({ status }) => status === outcome)) return outcome;
+    if (rows.some(({ status }) => status === outcome)) return outcome;
   }
   return "success";
 }
 
-const executionsOf = (logs: readonly Log[]) =>
-  [...groupsOf(logs, ({ agentId, executionId }) => `${agentId} ${executionId}`).values()].map(
-    (execution) => ({ logs: execution, outcome: outcomeOf(execution) }),
+/** Each once, by their first 255 characters. */
+function errorsOf({ rows, outcome }: Execution): string[] {
+  if (outcome !== "failure") return [];
+  const types = present(
+    rows.filter(({ status }) => status === "failure").map((row) => row.errorType),
   );
+  const cut = types.map((type) => Array.from(type).slice(0, 255).join(""));
+  return cut.length === 0 ? ["unknown"] : [...new Set(cut)];
+}
 
 const present = <T>(values: readonly (T | null)[]): T[] =>
   values.flatMap((value) => (value === null ? [] : [value]));
 const sum = (values: readonly number[]) => values.reduce((total, value) => total + value, 0);
+const sumOrNull = (values: readonly number[]) => (values.length === 0 ? null : sum(values));
 const average = (values: readonly number[]) =>
   values.length === 0 ? null : sum(values) / values.length;
 
@@ -96,22 +154,62 @@ function dollars(parts: bigint): string {
 
 const MOST = { tokens: 2_147_483_647, dollars: exact("1000000000000") };
 
-/** The metrics of one agent's, one prompt's, one day's logs; the sums before they are capped. */
-function metricOf(logs: readonly Log[], first: Log) {
+/** What one agent, one version or none, and one day have. */
+interface Group {
+  readonly agentId: string;
+  readonly promptVersionId: string | null;
+  readonly date: string;
+  /** Begun on that day. */
+  readonly executions: Execution[];
+  /** Of that day. */
+  readonly logs: Log[];
+}
+
+function sortedOut(logs: readonly Log[]): Group[] {
+  const groups = new Map<string, Group>();
+  const groupOf = (agentId: string, promptVersionId: string | null, instant: Date): Group => {
+    const date = dayOf(instant);
+    const key = `${agentId} ${promptVersionId} ${date}`;
+    const group = groups.get(key) ?? { agentId, promptVersionId, date, executions: [], logs: [] };
+    groups.set(key, group);
+    return group;
+  };
   const executions = executionsOf(logs);
+  const versions = new Map(
+    executions.flatMap(({ rows, promptVersionId }) =>
+      rows.map(({ id }) => [id, promptVersionId] as const),
+    ),
+  );
+  for (const execution of executions) {
+    const { agentId, promptVersionId, start } = execution;
+    groupOf(agentId, promptVersionId, start).executions.push(execution);
+  }
+  for (const log of logs) {
+    const version = log.promptVersionId ?? versions.get(log.id) ?? null;
+    groupOf(log.agentId, version, log.timestamp).logs.push(log);
+  }
+  return [...groups.values()];
+}
+
+/** The first ones, and the others under one key. */
+function distributionOf(errors: readonly { type: string; length: number }[]) {
+  const distribution: Record<string, number> = {};
+  for (const [place, { type, length }] of errors.entries()) {
+    const key = place < 100 ? type : "(other)";
+    distribution[key] = (distribution[key] ?? 0) + length;
+  }
+  return distribution;
+}
+
+/** The metrics of a group; the sums before they are capped. */
+function metricOf({ agentId, promptVersionId, date, executions, logs }: Group) {
   const ended = (outcome: AgentExecutionLog["status"]) =>
     executions.filter((execution) => execution.outcome === outcome).length;
-  const latencies = present(logs.map(({ latencyMs }) => latencyMs)).toSorted((a, b) => a - b);
+  const latencies = present(executions.map(({ latencyMs }) => latencyMs)).toSorted((a, b) => a - b);
   const cost = present(logs.map((log) => log.estimatedCostUsd))
     .map(exact)
     .reduce((total, value) => total + value, 0n);
-  const failures = logs.filter(({ status }) => status === "failure");
-  const types = failures.map(({ errorType }) =>
-    Array.from(errorType ?? "unknown")
-      .slice(0, 255)
-      .join(""),
-  );
-  const errors = [...groupsOf(types, (type) => type)]
+  const errors = [...groupsOf(executions.flatMap(errorsOf), (type) => type)]
     .map(([type, { length }]) => ({ type, length }))
     .toSorted(
       (a, b) => b.length - a.length || Buffer.compare(Buffer.from(a.type), Buffer.from(b.type)),
@@ -121,12 +219,12 @@ function metricOf(logs: readonly Log[], first: Log) {
       tokensInput: sum(present(logs.map((log) => log.tokenCountInput))),
       tokensOutput: sum(present(logs.map((log) => log.tokenCountOutput))),
       cost,
-      costPerExecution: cost / BigInt(executions.length),
+      costPerExecution: executions.length === 0 ? null : cost / BigInt(executions.length),
     },
     metric: {
-      agentId: first.agentId,
-      promptVersionId: first.promptVersionId,
-      date: dayOf(first.timestamp),
+      agentId,
+      promptVersionId,
+      date,
       totalExecutions: executions.length,
       successfulExecutions: ended("success"),
       failedExecutions: ended("failure"),
@@ -136,28 +234,22 @@ function metricOf(logs: readonly Log[], first: Log) {
       p95LatencyMs: percentile(latencies, 0.95),
       p99LatencyMs: percentile(latencies, 0.99),
       avgQualityScore: average(present(logs.map(({ qualityScore }) => qualityScore))),
-      humanInterventions: executions.filter((execution) =>
-        execution.logs.some(({ reviewedAt, reviewedBy }) => (reviewedAt ?? reviewedBy) !== null),
+      humanInterventions: executions.filter(({ rows }) =>
+        rows.some(({ reviewedAt, reviewedBy }) => (reviewedAt ?? reviewedBy) !== null),
       ).length,
       uniqueErrorTypes: errors.length,
       mostCommonError: errors[0]?.type ?? null,
-      errorDistribution: Object.fromEntries(errors.map(({ type, length }) => [type, length])),
+      errorDistribution: distributionOf(errors),
     },
   };
 }
 
 /** The rows that logs add up to, one for each agent, prompt or none, and day. */
 export function metricsOf(logs: readonly Log[]): { metrics: Metric[]; capped: CappedSum[] } {
-  const groups = groupsOf(
-    logs,
-    (log) => `${log.agentId} ${log.promptVersionId} ${dayOf(log.timestamp)}`,
-  );
   const metrics: Metric[] = [];
   const capped: CappedSum[] = [];
-  for (const group of groups.values()) {
-    const [first] = group;
-    if (!first) continue;
-    const { metric, sums } = metricOf(group, first);
+  for (const group of sortedOut(logs)) {
+    const { metric, sums } = metricOf(group);
     const { agentId, promptVersionId, date } = metric;
     const cap = <T extends number | bigint>(column: CappedSum["column"], value: T, most: T): T => {
       if (value <= most) return value;
@@ -170,7 +262,10 @@ export function metricsOf(logs: readonly Log[]): { metrics: Metric[]; capped: Ca
       totalTokensInput: cap("totalTokensInput", sums.tokensInput, MOST.tokens),
       totalTokensOutput: cap("totalTokensOutput", sums.tokensOutput, MOST.tokens),
       totalCostUsd: dollars(cap("totalCostUsd", sums.cost, MOST.dollars)),
-      costPerExecution: dollars(cap("costPerExecution", sums.costPerExecution, MOST.dollars)),
+      costPerExecution:
+        sums.costPerExecution === null
+          ? null
+          : dollars(cap("costPerExecution", sums.costPerExecution, MOST.dollars)),
     });
   }
   return { metrics, capped };
@@ -191,8 +286,6 @@ export type Health = Pick<
   | "lastFailedExecution"
 >;
 
-const MINUTE = 60_000;
-
 const isFailure = (outcome: string) => outcome === "failure" || outcome === "timeout";
 
 /** An agent's health at an instant, from its logs and the state of its breaker. */
@@ -200,23 +293,26 @@ export function healthOf(
   logs: readonly Log[],
   { now, breaker, thresholds }: { now: Date; breaker: string; thresholds: HealthThresholds },
 ): Health {
-  const past = logs.filter(({ timestamp }) => timestamp <= now);
+  const past = logs.filter(
+    ({ timestamp, metadata }) => timestamp <= now && !("shadow_of" in metadata),
+  );
+  const isWithin = (minutes: number) => (instant: Date) => +instant > +now - minutes * MINUTE;
+  const executions = executionsOf(past);
   const windowOf = (minutes: number) => {
-    const rows = past.filter(({ timestamp }) => +timestamp > +now - minutes * MINUTE);
-    const outcomes = executionsOf(rows).map(({ outcome }) => outcome);
-    const failures = outcomes.filter(isFailure).length;
-    const decided = failures + outcomes.filter((outcome) => outcome === "success").length;
+    const begun = executions.filter(({ start }) => isWithin(minutes)(start));
+    const failures = begun.filter(({ outcome }) => isFailure(outcome)).length;
+    const decided = failures + begun.filter(({ outcome }) => outcome === "success").length;
     return {
-      executions: outcomes.length,
+      executions: begun.length,
       failures,
-      latency: average(present(rows.map(({ latencyMs }) => latencyMs))),
+      latency: average(present(begun.map(({ latencyMs }) => latencyMs))),
       rate: decided === 0 ? null : failures / decided,
     };
   };
   const last = (isWanted: (outcome: string) => boolean) => {
-    const ends = executionsOf(past)
+    const ends = executions
       .filter(({ outcome }) => isWanted(outcome))
-      .flatMap((execution) => execution.logs.map(({ timestamp }) => +timestamp));
+      .flatMap(({ rows }) => rows.map(({ timestamp }) => +timestamp));
     return ends.length === 0 ? null : new Date(Math.max(...ends));
   };
   const [five, hour] = [windowOf(5), windowOf(60)];
@@ -229,7 +325,7 @@ export function healthOf(
     five.latency > 0 &&
     five.latency >= latencySpikeThreshold * (hour.latency ?? 0);
   const status = () => {
-    if (hour.executions === 0) return "offline";
+    if (!past.some(({ timestamp }) => isWithin(60)(timestamp))) return "offline";
     if (breaker === "open" || (failing && many)) return "critical";
     return breaker === "half_open" || failing || many || slow ? "degraded" : "healthy";
   };

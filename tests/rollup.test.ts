@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { sql } from "drizzle-orm";
+import { eq, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import type { Transaction } from "../src/client/sql.ts";
@@ -8,6 +8,7 @@ import { loadDemo } from "../src/demo/load.ts";
 import { databaseError } from "../src/client/errors.ts";
 import {
   type CappedSum,
+  OTHER_ERRORS,
   type RollUpDays,
   type RollUpResult,
   rollUpMetrics,
@@ -56,7 +57,7 @@ async function insertMember(tx: Transaction, organizationId: string | null): Pro
 }
 
 /** A log as it is stored, and read by the reference. */
-type StoredLog = Log & { id: string; organizationId: string | null; actionType: string };
+type StoredLog = Log & { organizationId: string | null };
 
 const at = (instant: string) => new Date(instant);
 
@@ -170,10 +171,10 @@ suite("rollUpMetrics", (database) => {
         successfulExecutions: 1,
         failedExecutions: 3,
         timeoutExecutions: 1,
-        avgLatencyMs: 250,
-        p50LatencyMs: 250,
-        p95LatencyMs: 385,
-        p99LatencyMs: 397,
+        avgLatencyMs: 500,
+        p50LatencyMs: 500,
+        p95LatencyMs: 590,
+        p99LatencyMs: 598,
         totalCostUsd: "0.3",
         costPerExecution: expect.stringMatching(/^0\.0428571428571428\d*$/),
         totalTokensInput: 5,
@@ -182,32 +183,245 @@ suite("rollUpMetrics", (database) => {
         humanInterventions: 1,
         uniqueErrorTypes: 3,
         mostCommonError: "a",
-        errorDistribution: { a: 2, b: 1, unknown: 2 },
+        errorDistribution: { a: 1, b: 1, unknown: 1 },
       },
     ]);
   });
 
-  test("an execution over midnight counts on each day that has rows of it", async () => {
+  test("an execution over midnight counts once, on the day of its first row, its tokens on their own", async () => {
     const executionId = randomUUID();
     const { metrics } = await rolledUp([
-      logOf(member, { executionId, timestamp: at("2026-03-01T23:59:59.999Z") }),
-      logOf(member, { executionId, timestamp: at("2026-03-02T00:00:00Z"), status: "failure" }),
+      logOf(member, {
+        executionId,
+        timestamp: at("2026-03-01T23:59:59.999Z"),
+        promptVersionId: member.prompts[1],
+      }),
+      logOf(member, {
+        executionId,
+        timestamp: at("2026-03-02T00:00:00Z"),
+        status: "failure",
+        tokenCountInput: 7,
+        estimatedCostUsd: "0.5",
+      }),
     ]);
-    expect(metrics).toHaveLength(2);
-    expect(metrics).toEqual(
-      expect.arrayContaining([
-        expect.objectContaining({
-          date: "2026-03-01",
-          successfulExecutions: 1,
-          failedExecutions: 0,
-        }),
-        expect.objectContaining({
-          date: "2026-03-02",
-          successfulExecutions: 0,
-          failedExecutions: 1,
-        }),
-      ]),
+    const common = { promptVersionId: member.prompts[1] };
+    expect(metrics.toSorted((a, b) => (a.date < b.date ? -1 : 1))).toMatchObject([
+      {
+        ...common,
+        date: "2026-03-01",
+        totalExecutions: 1,
+        failedExecutions: 1,
+        totalTokensInput: 0,
+      },
+      {
+        ...common,
+        date: "2026-03-02",
+        totalExecutions: 0,
+        failedExecutions: 0,
+        errorDistribution: {},
+        totalTokensInput: 7,
+        totalCostUsd: "0.5",
+        costPerExecution: null,
+      },
+    ]);
+  });
+
+  test("rows that come again after 24 hours are another execution, those of a longer one are its first 24 hours'", async () => {
+    const [again, long] = [randomUUID(), randomUUID()];
+    const failure = { status: "failure" } as const;
+    const { metrics } = await rolledUp([
+      logOf(member, { executionId: again, timestamp: at("2026-03-01T08:00:00Z") }),
+      logOf(member, { executionId: again, timestamp: at("2026-03-02T08:00:00Z"), ...failure }),
+      logOf(member, { executionId: long, timestamp: at("2026-03-01T08:00:00Z"), latencyMs: 1 }),
+      logOf(member, {
+        executionId: long,
+        timestamp: at("2026-03-02T07:59:59.999Z"),
+        latencyMs: 2,
+      }),
+      logOf(member, {
+        executionId: long,
+        timestamp: at("2026-03-02T08:00:00Z"),
+        ...failure,
+        tokenCountInput: 3,
+      }),
+    ]);
+    expect(metrics.toSorted((a, b) => (a.date < b.date ? -1 : 1))).toMatchObject([
+      { date: "2026-03-01", totalExecutions: 2, successfulExecutions: 2, avgLatencyMs: 3 },
+      { date: "2026-03-02", totalExecutions: 1, failedExecutions: 1, totalTokensInput: 3 },
+    ]);
+  });
+
+  test("a run with a failing tool that recovered is successful, and its tool row still says what failed", async () => {
+    const executionId = randomUUID();
+    const tool = logOf(member, {
+      executionId,
+      actionType: "tool_call",
+      status: "failure",
+      errorType: "not_found",
+      timestamp: at(`${FIRST}T12:00:01Z`),
+    });
+    await database.db
+      .insert(agentExecutionLogs)
+      .values([logOf(member, { executionId, actionType: "agent_run" }), tool]);
+    await rollUpAs(database, A, ALL);
+    const metrics = await database.db.select().from(agentPerformanceMetrics);
+    const [stored] = await database.query(
+      "select status, error_type from agent_execution_logs where action_type = 'tool_call'",
     );
+    await empty(database);
+    expect(metrics).toMatchObject([
+      {
+        totalExecutions: 1,
+        successfulExecutions: 1,
+        failedExecutions: 0,
+        uniqueErrorTypes: 0,
+        errorDistribution: {},
+      },
+    ]);
+    expect(stored).toEqual({ status: "failure", error_type: "not_found" });
+  });
+
+  test("a run takes as long as its agent_run says, not the sum or the median of what it encloses", async () => {
+    const executionId = randomUUID();
+    const { metrics } = await rolledUp([
+      logOf(member, { executionId, actionType: "agent_run", latencyMs: 5290 }),
+      ...[1, 2, 3, 2000].map((latencyMs) =>
+        logOf(member, {
+          executionId,
+          latencyMs,
+          estimatedCostUsd: "0.01",
+          timestamp: at(`${FIRST}T12:00:01Z`),
+        }),
+      ),
+    ]);
+    expect(metrics).toMatchObject([
+      { totalExecutions: 1, avgLatencyMs: 5290, p50LatencyMs: 5290, totalCostUsd: "0.04" },
+    ]);
+  });
+
+  test("of several agent_run rows the one that began last decides outcome, latency and version", async () => {
+    const executionId = randomUUID();
+    const run = { executionId, actionType: "agent_run" };
+    const [, first, second] = member.prompts;
+    const { metrics } = await rolledUp([
+      logOf(member, { ...run, status: "failure", errorType: "x", latencyMs: 10 }),
+      logOf(member, {
+        ...run,
+        promptVersionId: second,
+        timestamp: at(`${FIRST}T12:00:02Z`),
+        latencyMs: 30,
+      }),
+      logOf(member, {
+        ...run,
+        promptVersionId: first,
+        status: "timeout",
+        timestamp: at(`${FIRST}T12:00:01Z`),
+        latencyMs: 20,
+      }),
+    ]);
+    expect(metrics.find(({ totalExecutions }) => totalExecutions === 1)).toMatchObject({
+      promptVersionId: second,
+      successfulExecutions: 1,
+      avgLatencyMs: 30,
+    });
+  });
+
+  test("a failed run tells the types of its failed rows, each once, and unknown where none has one", async () => {
+    const executionId = randomUUID();
+    const tool = { executionId, actionType: "tool_call", status: "failure" } as const;
+    const { metrics } = await rolledUp([
+      logOf(member, { executionId, actionType: "agent_run", status: "failure" }),
+      logOf(member, { ...tool, errorType: "a" }),
+      logOf(member, { ...tool, errorType: "a" }),
+      logOf(member, { ...tool, errorType: "b" }),
+      logOf(member, { actionType: "agent_run", status: "failure" }),
+    ]);
+    expect(metrics).toMatchObject([
+      { failedExecutions: 2, uniqueErrorTypes: 3, errorDistribution: { a: 1, b: 1, unknown: 1 } },
+    ]);
+  });
+
+  test("a running execution has no latency, nor one whose run says none", async () => {
+    const [running, silent] = [randomUUID(), randomUUID()];
+    const { metrics } = await rolledUp([
+      logOf(member, { executionId: running, latencyMs: 100 }),
+      logOf(member, { executionId: running, status: "running", latencyMs: 200 }),
+      logOf(member, { executionId: silent, latencyMs: 300 }),
+      logOf(member, { executionId: silent, actionType: "agent_run" }),
+      logOf(member, { latencyMs: 2_147_483_647, executionId: A }),
+      logOf(member, { latencyMs: 2_147_483_647, executionId: A }),
+    ]);
+    expect(metrics).toMatchObject([{ totalExecutions: 3, avgLatencyMs: 2_147_483_647 }]);
+  });
+
+  test("a row without a prompt version counts under its execution's", async () => {
+    const executionId = randomUUID();
+    const [, version] = member.prompts;
+    const { metrics } = await rolledUp([
+      logOf(member, { executionId, tokenCountInput: 1 }),
+      logOf(member, { executionId, tokenCountInput: 2, promptVersionId: version }),
+      logOf(member, { executionId, tokenCountInput: 4, actionType: "agent_run" }),
+    ]);
+    expect(metrics).toMatchObject([
+      { promptVersionId: version, totalExecutions: 1, totalTokensInput: 7 },
+    ]);
+    expect(metrics).toHaveLength(1);
+  });
+
+  test("rows of a shadow test count in the metrics of their version", async () => {
+    const [, version] = member.prompts;
+    const { metrics } = await rolledUp([
+      logOf(member, {
+        promptVersionId: version,
+        metadata: { shadow_of: randomUUID() },
+        estimatedCostUsd: "0.25",
+      }),
+    ]);
+    expect(metrics).toMatchObject([
+      { promptVersionId: version, totalExecutions: 1, totalCostUsd: "0.25" },
+    ]);
+  });
+
+  test("of more than 100 error types the most common keep their keys, the others are one sum", async () => {
+    const types = Array.from({ length: 130 }, (_, n) => `type ${String(n).padStart(3, "0")}`);
+    const { metrics } = await rolledUp(
+      // The last ones twice.
+      [...types, ...types.slice(100), OTHER_ERRORS, OTHER_ERRORS].map((errorType) =>
+        logOf(member, { status: "failure", errorType }),
+      ),
+    );
+    const [{ errorDistribution, ...metric } = { errorDistribution: {} }] = metrics;
+    expect(metric).toMatchObject({
+      failedExecutions: 162,
+      uniqueErrorTypes: 131,
+      mostCommonError: OTHER_ERRORS,
+    });
+    expect(errorDistribution).toEqual({
+      ...Object.fromEntries(types.slice(0, 69).map((type) => [type, 1])),
+      ...Object.fromEntries(types.slice(100).map((type) => [type, 2])),
+      [OTHER_ERRORS]: 2 + 31,
+    });
+  });
+
+  test("a tenant's tens of thousands of long error types do not end the roll-up of all", async () => {
+    const other = await withServiceRole(database.db, (tx) => insertMember(tx, B));
+    await database.query(
+      `insert into agent_execution_logs (agent_id, organization_id, execution_id, timestamp, action_type, status, error_type)
+        select $1::text::uuid, $2::text::uuid, gen_random_uuid(), '${FIRST}T12:00Z', 'llm_call', 'failure', repeat(md5(n::text), 8)
+        from generate_series(1, 30000) as n`,
+      [member.agentId, A],
+    );
+    await database.db.insert(agentExecutionLogs).values(logOf(other));
+    expect(await rollUpAs(database, null, ALL)).toMatchObject({ rows: 2, written: 2 });
+    const [metric] = await database.db
+      .select()
+      .from(agentPerformanceMetrics)
+      .where(eq(agentPerformanceMetrics.agentId, member.agentId));
+    await empty(database);
+    expect(metric?.uniqueErrorTypes).toBe(30_000);
+    const distribution = metric?.errorDistribution ?? {};
+    expect(Object.keys(distribution)).toHaveLength(101);
+    expect(distribution[OTHER_ERRORS]).toBe(29_900);
   });
 
   test("a sum that its column cannot hold is stored as the maximum and reported exactly", async () => {
@@ -418,7 +632,7 @@ const log = fc.record({
   // Few of each, so that rows meet.
   member: fc.constantFrom(0, 0, 1, 2, 3),
   prompt: fc.constantFrom(0, 0, 1, 2),
-  execution: fc.nat(1),
+  execution: fc.nat(3),
   isStray: fc.boolean().chain((maybe) => (maybe ? fc.boolean() : fc.constant(false))),
   day: fc.constantFrom(...DAYS),
   time: fc.constantFrom(
@@ -428,7 +642,9 @@ const log = fc.record({
     "15:00:00.000",
     "23:59:59.999",
   ),
+  actionType: fc.constantFrom("agent_run", "agent_step", "llm_call", "tool_call"),
   status: fc.constantFrom("success", "success", ...EXECUTION_STATUSES),
+  isShadow: fc.boolean(),
   latencyMs: orNull(fc.oneof(fc.nat(1000), fc.constantFrom(0, 2_147_483_647))),
   tokenCountInput: orNull(fc.oneof(fc.nat(1000), fc.constant(2_147_483_647))),
   tokenCountOutput: orNull(fc.oneof(fc.nat(1000), fc.constant(2_147_483_647))),
@@ -483,21 +699,23 @@ class Model {
 
   /** Logs as they will be stored. */
   logsOf(drawn: readonly Drawn[]): StoredLog[] {
-    return drawn.flatMap(({ member: number, prompt, execution, isStray, day, time, ...rest }) => {
-      const member = this.members[number];
-      return member
-        ? {
-            ...rest,
-            id: randomUUID(),
-            agentId: member.agentId,
-            promptVersionId: member.prompts[prompt] ?? null,
-            executionId: `00000000-0000-4000-8000-00000000000${execution}`,
-            timestamp: at(`${day}T${time}Z`),
-            actionType: "llm_call",
-            organizationId: isStray ? null : member.owner,
-          }
-        : [];
-    });
+    return drawn.flatMap(
+      ({ member: number, prompt, execution, isStray, isShadow, day, time, ...rest }) => {
+        const member = this.members[number];
+        return member
+          ? {
+              ...rest,
+              id: randomUUID(),
+              agentId: member.agentId,
+              promptVersionId: member.prompts[prompt] ?? null,
+              executionId: `00000000-0000-4000-8000-00000000000${execution}`,
+              timestamp: at(`${day}T${time}Z`),
+              metadata: isShadow ? { shadow_of: "another" } : {},
+              organizationId: isStray ? null : member.owner,
+            }
+          : [];
+      },
+    );
   }
 
   /** As an organization, which sees its own logs, or as service role. */
@@ -505,12 +723,11 @@ class Model {
     const owners = new Map(this.members.map((member) => [member.agentId, member.owner]));
     const isOwn = (organizationId: string | null | undefined) =>
       owner === null || organizationId === owner;
-    const { metrics, capped } = metricsOf(
-      [...this.logs.values()].filter(
-        ({ organizationId, timestamp }) =>
-          isOwn(organizationId) && dayOf(timestamp) >= from && dayOf(timestamp) <= to,
-      ),
+    const known = metricsOf(
+      [...this.logs.values()].filter(({ organizationId }) => isOwn(organizationId)),
     );
+    const isAsked = ({ date }: { date: string }) => date >= from && date <= to;
+    const [metrics, capped] = [known.metrics.filter(isAsked), known.capped.filter(isAsked)];
     const computed = new Set(metrics.map(keyOf));
     const lost = [...this.metrics].filter(
       ([key, { organizationId, date }]) =>

@@ -4,6 +4,7 @@
 import { type SQL, getTableName, inArray, sql } from "drizzle-orm";
 import { type Database, type Transaction, rows } from "../client/sql.ts";
 import { withOrganization, withServiceRole } from "../client/tenancy.ts";
+import { OF_LOG, executionsOf, isFailure, withStart } from "../fleet/outcome.ts";
 import { insertFleet, known, rowOf } from "./rows.ts";
 import { DEMO_ORGANIZATIONS, FLEET } from "./story.ts";
 import { agentRegistry } from "../schema/index.ts";
@@ -96,11 +97,11 @@ export interface AgentSummary {
   /** The organization's name, its id where it is none of the demo's, null for the platform's own. */
   organization: string | null;
   status: AgentStatus;
-  /** Distinct executions. */
+  /** Executions. */
   runs: number;
   /** Successful ÷ (successful + failed + timed out). Percent, one decimal. Null: none of these yet. */
   successPercent: number | null;
-  /** Of single actions. Null: none measured yet. */
+  /** Of executions. Null: none measured yet. */
   p95LatencyMs: number | null;
   /** US dollars, exact. */
   costUsd: string;
@@ -114,20 +115,15 @@ export async function fleetSummary(db: Database, organizationId?: string): Promi
     organizationId === undefined ? sql`true` : sql`agent.organization_id = ${organizationId}`;
   const summary = await withServiceRole(db, (tx) =>
     tx.execute(sql`
-      with outcome as (
-        select agent_id, bool_or(status = 'failure') as failed, bool_or(status = 'timeout') as timed_out,
-          bool_or(status in ('cancelled', 'running')) as undecided
-        from agent_execution_logs
-        group by agent_id, execution_id
-      ), run as (
+      with run as (
         select agent_id, count(*)::int as runs,
-          count(*) filter (where failed or timed_out) as failures,
-          count(*) filter (where not failed and not timed_out and not undecided) as successes
-        from outcome
+          count(*) filter (where ${isFailure(sql`outcome`)}) as failures,
+          count(*) filter (where outcome = 'success') as successes,
+          percentile_cont(0.95) within group (order by latency_ms) as p95
+        from (${executionsOf(sql`(${withStart(sql`select ${OF_LOG} from agent_execution_logs`)})`)}) as execution
         group by agent_id
       ), action as (
-        select agent_id, sum(estimated_cost_usd) as cost,
-          percentile_cont(0.95) within group (order by latency_ms) as p95
+        select agent_id, sum(estimated_cost_usd) as cost
         from agent_execution_logs
         group by agent_id
       )

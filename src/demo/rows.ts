@@ -104,11 +104,14 @@ interface Run {
   logs: Log[];
 }
 
-/** An agent of the story with all that it did, the oldest first. */
-interface Member extends Story {
+/** Executions, and rows of the log, the oldest first; of a period, an execution may have begun before. */
+interface Done {
   runs: Run[];
   logs: Log[];
 }
+
+/** An agent of the story with all that it did. */
+interface Member extends Story, Done {}
 
 /** What every row of an agent begins with. */
 export const rowOf = ({ name, organization }: Story, kind: string, ...key: Name) => ({
@@ -268,7 +271,7 @@ const UNJUDGED = { qualityScore: null, qualityFeedback: null, reviewedBy: null, 
 
 // ── What the log adds up to ──
 
-/** Log rows of a period, summed up as `rollUpMetrics` does. */
+/** What was done in a period, summed up as `rollUpMetrics` does: rows on their own day, executions on their first. */
 interface Tally {
   runs: number;
   successful: number;
@@ -277,44 +280,56 @@ interface Tally {
   reviewed: number;
   /** Successful ÷ (successful + failed + timeout). */
   successRate: number | null;
-  /** Milliseconds, ascending. */
+  /** Milliseconds, of executions, ascending. */
   latencies: number[];
   /** US dollars. */
   cost: string;
   tokensInput: number;
   tokensOutput: number;
   quality: number | null;
-  /** Failed rows by error type, the most common first. */
+  /** Failed executions by error type, the most common first. */
   errors: [type: string, count: number][];
 }
 
-function tally(logs: Log[]): Tally {
-  const runs = [...groupBy(logs, ({ executionId }) => executionId).values()];
-  const outcomes = runs.map(outcomeOf);
-  const countOf = (outcome: ExecutionStatus) => outcomes.filter((one) => one === outcome).length;
+function tally({ runs, logs }: Done): Tally {
+  const countOf = (wanted: ExecutionStatus) =>
+    runs.filter(({ outcome }) => outcome === wanted).length;
   const successful = countOf("success");
   const failed = countOf("failure");
   const timeout = countOf("timeout");
   const decided = successful + failed + timeout;
-  const failures = logs.filter(({ status }) => status === "failure");
-  const errors = groupBy(failures, ({ errorType }) => errorType ?? "unknown");
+  const errors = groupBy(runs.flatMap(errorsOf), (type) => type);
   return {
     runs: runs.length,
     successful,
     failed,
     timeout,
-    reviewed: runs.filter((run) => run.some(({ reviewedAt }) => reviewedAt)).length,
+    reviewed: runs.filter((run) => run.logs.some(({ reviewedAt }) => reviewedAt)).length,
     successRate: decided === 0 ? null : successful / decided,
-    latencies: present(logs.map(({ latencyMs }) => latencyMs)).toSorted((a, b) => a - b),
-    cost: dollars(sum(present(logs.map((log) => log.estimatedCostUsd)).map(millionths))),
+    latencies: present(runs.map(latencyOf)).toSorted((a, b) => a - b),
+    cost: costOf(logs),
     tokensInput: sum(present(logs.map(({ tokenCountInput }) => tokenCountInput))),
     tokensOutput: sum(present(logs.map(({ tokenCountOutput }) => tokenCountOutput))),
-    quality: average(present(logs.map(({ qualityScore }) => qualityScore))),
+    quality: qualityOf(logs),
     errors: [...errors]
       .map(([type, list]): [string, number] => [type, list.length])
       .toSorted(([a, left], [b, right]) => right - left || (a < b ? -1 : 1)),
   };
 }
+
+/** Milliseconds: the sum of its actions, since no row tells of the whole run. */
+function latencyOf({ outcome, logs }: Run): number | null {
+  const latencies = present(logs.map(({ latencyMs }) => latencyMs));
+  return outcome === "running" || latencies.length === 0 ? null : sum(latencies);
+}
+
+/** At most one row of an execution fails. */
+const errorsOf = ({ logs }: Run): string[] =>
+  logs.flatMap(({ status, errorType }) => (status === "failure" ? [errorType ?? "unknown"] : []));
+
+const costOf = (logs: Log[]) =>
+  dollars(sum(present(logs.map((log) => log.estimatedCostUsd)).map(millionths)));
+const qualityOf = (logs: Log[]) => average(present(logs.map(({ qualityScore }) => qualityScore)));
 
 function groupBy<T>(list: T[], keyOf: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();
@@ -330,11 +345,24 @@ function percentile(ascending: number[], share: number): number | null {
   return round(below + (above - below) * (position - Math.floor(position)));
 }
 
-/** Rows from one instant, inclusive, to another, exclusive. */
-const between = (logs: Log[], from: Date, to = new Date(NOW)) =>
+/** What was done from one instant, inclusive, to another, exclusive. */
+function between({ runs, logs }: Done, from: Date, to = new Date(NOW)): Done {
+  return {
+    runs: runs.filter(({ start }) => start >= +from && start < +to),
+    logs: logsBetween(logs, from, to),
+  };
+}
+const logsBetween = (logs: Log[], from: Date, to = new Date(NOW)) =>
   logs.filter(({ timestamp }) => timestamp >= from && timestamp < to);
-const ofVersion = (member: Member, version: Version) =>
-  member.logs.filter((log) => log.promptVersionId === promptId(member, version));
+
+/** What an agent did with a version, which all rows of an execution name. */
+function ofVersion(member: Member, version: Version): Done {
+  const id = promptId(member, version);
+  return {
+    runs: member.runs.filter(({ logs }) => logs[0]?.promptVersionId === id),
+    logs: member.logs.filter(({ promptVersionId }) => promptVersionId === id),
+  };
+}
 const errorRate = ({ successRate }: Tally) =>
   successRate === null ? null : round(1 - successRate, 4);
 const successRatio = ({ successRate }: Tally) =>
@@ -343,7 +371,7 @@ const successRatio = ({ successRate }: Tally) =>
 // ── Governance and monitoring ──
 
 function agentRow(member: Member): schema.NewAgent {
-  const { successRate } = tally(between(member.logs, daysAgo(1)));
+  const { successRate } = tally(between(member, daysAgo(1)));
   const { agentId: id, organizationId } = rowOf(member, "agent");
   return {
     id,
@@ -395,11 +423,16 @@ function promptRows(member: Member): schema.NewAgentPrompt[] {
 }
 
 const metricRows = (member: Member): schema.NewAgentPerformanceMetric[] =>
-  member.versions.flatMap((version) =>
-    [...groupBy(ofVersion(member, version), ({ timestamp }) => dayOf(timestamp))].map(
-      ([date, logs]) => metricRow(member, version, { date, ...tally(logs) }),
-    ),
-  );
+  member.versions.flatMap((version) => {
+    const done = ofVersion(member, version);
+    // The rows of an execution are there on its first day, too.
+    const days = new Set(done.logs.map(({ timestamp }) => dayOf(timestamp)));
+    return [...days].map((date) => {
+      const midnight = instantOf(date);
+      const onDay = between(done, midnight, hoursAfter(midnight, 24));
+      return metricRow(member, version, { date, ...tally(onDay) });
+    });
+  });
 
 function metricRow(
   member: Member,
@@ -419,7 +452,7 @@ function metricRow(
     p95LatencyMs: percentile(day.latencies, 0.95),
     p99LatencyMs: percentile(day.latencies, 0.99),
     totalCostUsd: day.cost,
-    costPerExecution: dollars(Math.round(millionths(day.cost) / day.runs)),
+    costPerExecution: day.runs === 0 ? null : dollars(Math.round(millionths(day.cost) / day.runs)),
     totalTokensInput: day.tokensInput,
     totalTokensOutput: day.tokensOutput,
     avgQualityScore: day.quality,
@@ -481,8 +514,8 @@ function fail(breaker: Breaker, run: Run): void {
 }
 
 function healthRow(member: Member): schema.NewAgentHealth {
-  const five = tally(between(member.logs, new Date(NOW - 5 * MINUTE)));
-  const hour = tally(between(member.logs, new Date(NOW - HOUR)));
+  const five = tally(between(member, new Date(NOW - 5 * MINUTE)));
+  const hour = tally(between(member, new Date(NOW - HOUR)));
   const breaker = breakerRow(member);
   const isDegraded = breaker.state === "half_open" || (errorRate(hour) ?? 0) > 0.2;
   return {
@@ -506,15 +539,14 @@ function healthRow(member: Member): schema.NewAgentHealth {
 
 // ── Evaluation and safety ──
 
-/** Milliseconds: a fifth above the average of what its actions typically take. */
-const targetLatency = ({ actions }: Story) =>
-  Math.round((1.2 * sum(actions.map(({ ms }) => ms))) / actions.length);
+/** Milliseconds: a fifth above what its actions typically take together. */
+const targetLatency = ({ actions }: Story) => Math.round(1.2 * sum(actions.map(({ ms }) => ms)));
 
 const instantOf = (day: string) => new Date(`${day}T00:00:00Z`);
 /** A week is reported on the morning after its last day. */
 const reportedAt = ({ end }: Week) => hoursAfter(instantOf(end), 30);
-const tallyOf = ({ logs }: Member, { start, end }: Week) =>
-  tally(between(logs, instantOf(start), hoursAfter(instantOf(end), 24)));
+const tallyOf = (member: Member, { start, end }: Week) =>
+  tally(between(member, instantOf(start), hoursAfter(instantOf(end), 24)));
 
 /** Percent. What keeps to its target is 100, what takes twice as much is 50. */
 function scoresOf(member: Member, week: Week) {
@@ -805,7 +837,7 @@ const componentRows = (members: Member[]): schema.NewPromptComponent[] =>
   LIBRARY.map(({ usedBy, name, category, content }) => {
     const users = members.filter((member) => usedBy.includes(member.name));
     const author = known(users[0], `user of ${name}`);
-    const logs = users.flatMap((user) => ofVersion(user, activeVersion(user)));
+    const logs = users.flatMap((user) => ofVersion(user, activeVersion(user)).logs);
     return {
       id: idOf("component", name),
       organizationId: rowOf(author, "component").organizationId,
@@ -814,7 +846,7 @@ const componentRows = (members: Member[]): schema.NewPromptComponent[] =>
       tags: [category],
       content,
       timesUsed: users.length,
-      avgQualityWhenUsed: tally(logs).quality,
+      avgQualityWhenUsed: qualityOf(logs),
       createdAt: BEGINNING,
       createdBy: ownerEmail(author),
     };
@@ -854,7 +886,7 @@ function budgetRow(
 ): schema.NewCostBudget {
   const today = instantOf(dayOf(new Date(NOW)));
   const monday = hoursAfter(today, -24 * ((today.getUTCDay() + 6) % 7));
-  const spentSince = (from: Date) => tally(between(logs, from)).cost;
+  const spentSince = (from: Date) => costOf(logsBetween(logs, from));
   return {
     ...scope,
     dailyBudgetUsd: daily.toFixed(2),

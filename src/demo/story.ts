@@ -339,7 +339,7 @@ export const FLEET: Story[] = [
     trial: { kind: "ab_test", candidate: "1.1.0", from: 12, until: 4, share: 0.5 },
     idle: 4,
     budget: { daily: 20, monthly: 60 },
-    sla: { p95: 25_000, success: 0.7 },
+    sla: { p95: 40_000, success: 0.7 },
     alerts: [
       {
         alertType: "budget",

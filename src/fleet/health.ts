@@ -2,6 +2,7 @@ import { type SQL, sql } from "drizzle-orm";
 import { type HealthThresholds, healthThresholds } from "../config.ts";
 import { type Executor, byKey, columnList, isKey, one } from "../client/sql.ts";
 import { agentHealthRealtime } from "../schema/index.ts";
+import { IS_SHADOW, LOOK_BACK, OF_LOG, executionsOf, isFailure, withStart } from "./outcome.ts";
 
 /** How {@link refreshHealth} judges; what `loadConfig` returns fits, too. */
 export interface HealthOptions extends Partial<HealthThresholds> {
@@ -20,9 +21,10 @@ export interface HealthResult {
  * `agent_health_realtime` but `id`. As service role the agents of all organizations. An agent that
  * has a newer snapshot keeps it, so refreshers may overtake each other.
  *
- * The windows are the 5 minutes and the hour that end with `now`, `now` included. They count executions as
- * `rollUpMetrics` does: failures are failed or timed out, the error rate is failures ÷ (failures +
- * successes) and NULL without either; latency is averaged over rows.
+ * The windows are the 5 minutes and the hour that end with `now`, `now` included. They count the executions
+ * that began in them, as `rollUpMetrics` says what one is; rows of shadow tests do not count. Failures are failed
+ * or timed out, the error rate is failures ÷ (failures + successes) and NULL without either; latency is
+ * averaged over executions, of which a running one has none.
  *
  * - `offline`: no rows in the hour, whatever the breaker says.
  * - `critical`: the breaker is open, or failure rate and failure count are both reached.
@@ -31,9 +33,9 @@ export interface HealthResult {
  * - `healthy`: the rest.
  *
  * `last_successful_execution` and `last_failed_execution` are the last rows of such executions; the
- * stored ones stay until there are later ones. It reads what came since the last snapshot, at least the
- * hour; for an agent's first one its latest 1,000 rows. Breaker columns are copied from `circuit_breaker_state`,
- * closed where an agent has none.
+ * stored ones stay until there are later ones. It reads what began since the last snapshot, at least the
+ * hour; for an agent's first one its latest 1,000 rows; and of the executions of these rows what they had
+ * before. Breaker columns are copied from `circuit_breaker_state`, closed where an agent has none.
  *
  * @throws {TypeError} before any SQL: `now` is no valid Date
  * @throws {Error} before any SQL: thresholds that are none, all of them named
@@ -73,7 +75,7 @@ const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sq
     select ${columns} from (
       select agent.id as agent_id, agent.organization_id, clock.now as timestamp, seen.*, rate.*,
         case
-          when executions_1h = 0 then 'offline'
+          when is_online is not true then 'offline'
           when breaker.state = 'open' or (failing and many) then 'critical'
           when breaker.state = 'half_open' or failing or many or slow then 'degraded'
           else 'healthy'
@@ -91,33 +93,42 @@ const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sq
         offset 0
       ) as period
       cross join lateral (
-        select
-          count(distinct execution_id) filter (where is_5m)::int as executions_5m,
-          count(distinct execution_id) filter (where is_5m and is_failure)::int as failures_5m,
-          count(distinct execution_id) filter (where is_5m and status <> 'success') as not_successful_5m,
-          avg(latency_ms) filter (where is_5m) as avg_latency_5m,
-          count(distinct execution_id) filter (where is_1h)::int as executions_1h,
-          count(distinct execution_id) filter (where is_1h and is_failure)::int as failures_1h,
-          count(distinct execution_id) filter (where is_1h and status <> 'success') as not_successful_1h,
-          avg(latency_ms) filter (where is_1h) as avg_latency_1h,
-          max(timestamp) filter (where has_succeeded) as last_successful_execution,
-          max(timestamp) filter (where has_failed) as last_failed_execution
-        from (
-          select execution_id, timestamp, status, latency_ms,
-            timestamp > clock.now - interval '5 minutes' as is_5m,
-            timestamp > clock.now - interval '1 hour' as is_1h,
-            status in ('failure', 'timeout') as is_failure,
-            bool_or(status in ('failure', 'timeout')) over execution as has_failed,
-            bool_and(status = 'success') over execution as has_succeeded
-          from (
+        with recent as materialized (
+          select ${OF_LOG} from (
             select * from ${LOG_OF_AGENT} and timestamp >= since and timestamp <= clock.now ${LATEST_FIRST} offset 0
           ) as row
-          window execution as (partition by execution_id)
-        ) as log
+          where not ${IS_SHADOW}
+        ), earlier as (
+          select row.* from (select distinct execution_id from recent) as of
+          cross join lateral (
+            select ${OF_LOG} from (
+              select * from public.agent_execution_logs where ${byKey("execution_id", "of.execution_id")}
+            ) as row
+            where agent_id = agent.id and timestamp < since and timestamp >= since - ${LOOK_BACK} and not ${IS_SHADOW}
+          ) as row
+        )
+        select
+          (select max(timestamp) from recent) > clock.now - interval '1 hour' as is_online,
+          count(*) filter (where is_5m)::int as executions_5m,
+          count(*) filter (where is_5m and is_failure)::int as failures_5m,
+          count(*) filter (where is_5m and outcome = 'success') as successes_5m,
+          avg(latency_ms) filter (where is_5m) as avg_latency_5m,
+          count(*) filter (where is_1h)::int as executions_1h,
+          count(*) filter (where is_1h and is_failure)::int as failures_1h,
+          count(*) filter (where is_1h and outcome = 'success') as successes_1h,
+          avg(latency_ms) filter (where is_1h) as avg_latency_1h,
+          max(latest) filter (where outcome = 'success') as last_successful_execution,
+          max(latest) filter (where is_failure) as last_failed_execution
+        from (
+          select latest, outcome, latency_ms, ${isFailure(sql`outcome`)} as is_failure,
+            started > clock.now - interval '5 minutes' as is_5m, started > clock.now - interval '1 hour' as is_1h
+          from (${executionsOf(sql`(${withStart(sql`select * from recent union all select * from earlier`)})`)}) as execution
+          where latest >= since
+        ) as execution
       ) as seen
       cross join lateral (
-        select failures_5m / nullif(failures_5m + executions_5m - not_successful_5m, 0)::numeric as error_rate_5m,
-          failures_1h / nullif(failures_1h + executions_1h - not_successful_1h, 0)::numeric as error_rate_1h
+        select failures_5m / nullif(failures_5m + successes_5m, 0)::numeric as error_rate_5m,
+          failures_1h / nullif(failures_1h + successes_1h, 0)::numeric as error_rate_1h
       ) as rate
       cross join lateral (
         select failures_1h > 0 and greatest(error_rate_5m, error_rate_1h) >= ${thresholds.failureRateThreshold}::numeric as failing,

@@ -4,6 +4,7 @@ import { queuePerSession } from "../client/queue.ts";
 import { withSettings } from "../client/settings.ts";
 import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
+import { LOOK_BACK, OF_LOG, REACH, executionsOf, withStart } from "./outcome.ts";
 
 /** Whole days, UTC, both included. */
 export interface RollUpDays {
@@ -36,18 +37,28 @@ export interface CappedSum {
   readonly value: string;
 }
 
+/** Under this key `error_distribution` sums what is beyond its 100 most common types. */
+export const OTHER_ERRORS = "(other)";
+
 /**
  * Computes `agent_performance_metrics` of whole UTC days from the logs: one row for each agent, prompt
- * version or none, and day that has logs. All its columns but `id` are this function's; a row whose logs are
- * gone is removed, so do not roll up days whose logs you have pruned. However often and in whatever
- * order days are rolled up, they end as if computed once; logs that arrive later count from the next
- * roll-up on.
+ * version or none, and day that has executions or rows. All its columns but `id` are this function's; a row whose
+ * logs are gone is removed, so do not roll up days whose logs you have pruned, nor the two days after these and the
+ * one before. However often and in whatever order days are rolled up, they end as if computed once; logs that
+ * arrive later count from the next roll-up on, and a day may change until 24 hours after its end.
  *
- * An execution is one `(agent_id, execution_id)`. Among the rows of its group it is failed if one is a
- * `failure`, else timed out if one is a `timeout`, else cancelled or running, else successful; the total
- * includes all of them, and `cost_per_execution` divides by it. Latency and quality are averaged over rows.
- * Errors are the failed rows by the first 255 characters of `error_type`, `unknown` without one; of equally
- * common ones the first in code point order is `most_common_error`. A review is a `reviewed_at` or `reviewed_by`.
+ * An execution is one `(agent_id, execution_id)`, and counts once, on the day of its first row, with its rows of the
+ * 24 hours after that; one that comes again after a gap of 24 hours is another. If it has `agent_run` rows, the one
+ * that began last says how it ended and how long it took. Else it failed if one of its rows did, else timed out, else
+ * was cancelled, is running, or succeeded, and took the sum of its rows. Latencies are of executions; a
+ * running one has none. Its prompt version is that of the deciding row, else of its first row that names one.
+ * Tokens, cost and quality are of rows, each on its own day, one without a version under its execution's. So
+ * a day may have rows and no execution: its `cost_per_execution` is NULL.
+ *
+ * Errors are of failed executions: the types of their failed rows by the first 255 characters of `error_type`, each
+ * once an execution, `unknown` where none has one. The 100 most common have keys of their own, the others are
+ * summed under `(other)`; of equally common ones the first in code point order is
+ * `most_common_error`. A review is a `reviewed_at` or `reviewed_by`.
  *
  * As service role it computes the agents of all organizations, and counts logs of the platform's for the agent's
  * organization, which a tenant's own roll-up cannot see. Roll-ups of one organization wait for each other
@@ -99,52 +110,100 @@ const columns = columnList(agentPerformanceMetrics);
 const stored = columnList(agentPerformanceMetrics, (name) => `stored.${name}`);
 const excluded = columnList(agentPerformanceMetrics, (name) => `excluded.${name}`);
 
-const rollUp = ({ from, to }: RollUpDays): SQL => sql`
-  with day as (
-    select agent_id, prompt_version_id, (timestamp at time zone 'UTC')::date as date,
-      count(distinct execution_id)::int as executions,
-      count(distinct execution_id) filter (where status = 'failure')::int as failed,
-      count(distinct execution_id) filter (where status in ('failure', 'timeout'))::int as failed_or_timeout,
-      count(distinct execution_id) filter (where status <> 'success')::int as not_successful,
-      count(distinct execution_id) filter (where num_nonnulls(reviewed_at, reviewed_by) > 0)::int as reviewed,
+/** At most so many error types of a row have a key of their own. */
+const ERROR_TYPES = 100;
+
+// Versions are compared by IS NOT DISTINCT, which no join hashes: agents and days are what the joins go by.
+const rollUp = ({ from, to }: RollUpDays): SQL => {
+  const midnight = (day: string, after = 0) =>
+    sql`((${day}::date + ${after}::int)::timestamp at time zone 'UTC')`;
+  const isAsked = (instant: SQL) =>
+    sql`${instant} >= ${midnight(from)} and ${instant} < ${midnight(to, 1)}`;
+  const dayOf = (instant: SQL) => sql`(${instant} at time zone 'UTC')::date`;
+  return sql`
+  with log as materialized (
+    select ${OF_LOG}, estimated_cost_usd, token_count_input, token_count_output, quality_score,
+      num_nonnulls(reviewed_at, reviewed_by) > 0 as is_reviewed,
+      case when status = 'failure' then left(error_type, 255) end as error_type
+    from public.agent_execution_logs
+    where timestamp >= ${midnight(from)} - ${LOOK_BACK} and timestamp < ${midnight(to, 1)} + ${REACH}
+  ), row as materialized (
+    ${withStart(sql`
+    select * from log
+    where exists (select from log as asked where ${isAsked(sql`asked.timestamp`)}
+      and asked.agent_id = log.agent_id and asked.execution_id = log.execution_id)`)}
+  ), execution as materialized (
+    ${executionsOf(sql`row`, sql`, bool_or(is_reviewed) as is_reviewed`)}
+  ), day as (
+    select agent_id, prompt_version_id, date,
+      count(outcome)::int as executions,
+      count(*) filter (where outcome = 'success')::int as successful,
+      count(*) filter (where outcome = 'failure')::int as failed,
+      count(*) filter (where outcome = 'timeout')::int as timeout,
+      count(*) filter (where is_reviewed)::int as reviewed,
       avg(latency_ms) as latency,
       percentile_cont(array[0.5, 0.95, 0.99]) within group (order by latency_ms)::numeric[] as percentiles,
-      coalesce(sum(estimated_cost_usd), 0) as cost,
-      coalesce(sum(token_count_input), 0) as tokens_input,
-      coalesce(sum(token_count_output), 0) as tokens_output,
-      avg(quality_score) as quality,
-      array_agg(left(coalesce(error_type, 'unknown'), 255)) filter (where status = 'failure') as errors
-    from public.agent_execution_logs
-    where timestamp >= ${from}::date::timestamp at time zone 'UTC'
-      and timestamp < (${to}::date + 1)::timestamp at time zone 'UTC'
+      coalesce(sum(cost), 0) as cost,
+      coalesce(sum(tokens_input), 0) as tokens_input,
+      coalesce(sum(tokens_output), 0) as tokens_output,
+      avg(quality) as quality
+    from (
+      select agent_id, prompt_version_id, ${dayOf(sql`started`)} as date, outcome, is_reviewed, latency_ms,
+        null::numeric as cost, null::int as tokens_input, null::int as tokens_output, null::numeric as quality
+      from execution where ${isAsked(sql`started`)}
+      union all
+      select agent_id, coalesce(row.prompt_version_id, execution.prompt_version_id), ${dayOf(sql`timestamp`)}, null, null, null,
+        estimated_cost_usd, token_count_input, token_count_output, quality_score
+      from row left join execution using (agent_id, execution_id, started)
+      where ${isAsked(sql`timestamp`)}
+    ) as part
+    group by 1, 2, 3
+  ), error as (
+    select *, row_number() over (partition by agent_id, prompt_version_id, date order by times desc, type collate "C") as rank
+    from (
+      select agent_id, prompt_version_id, date, type, count(*) as times
+      from (
+        select distinct agent_id, execution_id, started, execution.prompt_version_id,
+          ${dayOf(sql`started`)} as date, coalesce(failure.error_type, 'unknown') as type
+        from execution
+        left join (select * from row where error_type is not null) as failure using (agent_id, execution_id, started)
+        where outcome = 'failure' and ${isAsked(sql`started`)}
+      ) as told
+      group by 1, 2, 3, 4
+    ) as counted
+  ), errors as (
+    select agent_id, prompt_version_id, date, sum(types)::int as types, max(most_common) as most_common,
+      jsonb_object_agg(key, times) as distribution
+    from (
+      select agent_id, prompt_version_id, date, case when rank <= ${ERROR_TYPES} then type else ${OTHER_ERRORS} end as key,
+        sum(times) as times, count(*) as types, max(type) filter (where rank = 1) as most_common
+      from error group by 1, 2, 3, 4
+    ) as listed
     group by 1, 2, 3
   ), computed as (
-    select agent_id, prompt_version_id, date,
+    select day.agent_id, day.prompt_version_id, day.date,
       executions as total_executions,
-      executions - not_successful as successful_executions,
+      successful as successful_executions,
       failed as failed_executions,
-      failed_or_timeout - failed as timeout_executions,
+      timeout as timeout_executions,
       latency as avg_latency_ms,
       percentiles[1] as p50_latency_ms,
       percentiles[2] as p95_latency_ms,
       percentiles[3] as p99_latency_ms,
       least(cost, 1e12) as total_cost_usd,
-      least(cost / executions, 1e12) as cost_per_execution,
+      case when executions > 0 then least(cost / executions, 1e12) end as cost_per_execution,
       least(tokens_input, 2147483647)::int as total_tokens_input,
       least(tokens_output, 2147483647)::int as total_tokens_output,
       quality as avg_quality_score,
       reviewed as human_interventions,
-      error.types as unique_error_types,
-      error.most_common as most_common_error,
-      error.distribution as error_distribution,
+      coalesce(errors.types, 0) as unique_error_types,
+      errors.most_common as most_common_error,
+      coalesce(errors.distribution, '{}') as error_distribution,
       agent.organization_id
     from day
-    join public.agent_registry as agent on agent.id = agent_id
-    cross join lateral (
-      select count(*)::int as types, (array_agg(type order by times desc, type collate "C"))[1] as most_common,
-        coalesce(jsonb_object_agg(type, times), '{}') as distribution
-      from (select type, count(*) as times from unnest(errors) as type group by type) as error
-    ) as error
+    join public.agent_registry as agent on agent.id = day.agent_id
+    left join errors on errors.agent_id = day.agent_id and errors.date = day.date
+      and errors.prompt_version_id is not distinct from day.prompt_version_id
   ), removed as (
     delete from public.agent_performance_metrics as stored
     using public.agent_registry as agent
@@ -166,7 +225,7 @@ const rollUp = ({ from, to }: RollUpDays): SQL => sql`
       ('totalTokensInput', tokens_input::numeric, 2147483647),
       ('totalTokensOutput', tokens_output, 2147483647),
       ('totalCostUsd', cost, 1e12),
-      ('costPerExecution', cost / executions, 1e12)
+      ('costPerExecution', cost / nullif(executions, 0), 1e12)
     ) as sum ("column", value, most)
     where value > most
     order by date, agent_id, prompt_version_id, "column"
@@ -175,3 +234,4 @@ const rollUp = ({ from, to }: RollUpDays): SQL => sql`
     (select count(*)::int from written) as written,
     (select count(*)::int from removed) as removed,
     (select coalesce(json_agg(capped), '[]') from capped) as capped`;
+};

@@ -266,39 +266,44 @@ export type AgentExecutionLog = Row<typeof agentExecutionLogs>;
 export type NewAgentExecutionLog = NewRow<typeof agentExecutionLogs>;
 
 /**
- * One agent's day (UTC), per prompt version; a row without a prompt version sums the logs that name
- * none. Computed from the logs.
+ * One agent's day (UTC), per prompt version; a row without a prompt version is of what names none.
+ * Computed from the logs: an execution counts on the day of its first row, tokens and cost on that of
+ * their own.
  */
 export const agentPerformanceMetrics = tenantTable(
   "agent_performance_metrics",
   {
     /** The agent whose day this is. It cannot be deleted while it has metrics. */
     agentId: references("agent_id", agentRegistry).notNull(),
-    /** The prompt version whose logs are summed. NULL: the logs that name none. */
+    /** The prompt version of these executions and rows. NULL: of those that name none. */
     promptVersionId: references("prompt_version_id", agentPrompts),
     /** `YYYY-MM-DD`, a day in UTC. Each agent, prompt version and day has one row. */
     date: day("date").notNull(),
-    /** Count. Distinct executions, running and cancelled ones included. */
+    /** Count. Executions that began, running and cancelled ones included. */
     totalExecutions: count("total_executions"),
-    /** Count. Executions whose rows of that day and version are all successful. */
+    /** Count. Executions that ended as a `success`: their last `agent_run`, else all their rows. */
     successfulExecutions: count("successful_executions"),
-    /** Count. Executions with a row that is a `failure`. */
+    /** Count. Executions that ended as a `failure`: their last `agent_run`, else any of their rows. */
     failedExecutions: count("failed_executions"),
-    /** Count. Executions with a row that is a `timeout` and none that is a `failure`. */
+    /** Count. Executions that ended as a `timeout`. */
     timeoutExecutions: count("timeout_executions"),
-    /** Milliseconds. Per row of the log, as are the percentiles. NULL: no row has a latency. */
-    avgLatencyMs: averageMilliseconds("avg_latency_ms"),
     /**
-     * Milliseconds. The median: half of the log's rows took no longer. NULL: no row has a latency.
+     * Milliseconds. Per execution, as are the percentiles: of its `agent_run`, else the sum of its
+     * rows. NULL: none has ended with a latency.
      */
+    avgLatencyMs: averageMilliseconds("avg_latency_ms"),
+    /** Milliseconds. The median: half of the executions took no longer. NULL: as the average. */
     p50LatencyMs: averageMilliseconds("p50_latency_ms"),
-    /** Milliseconds. 95 in 100 of the log's rows took no longer. NULL: no row has a latency. */
+    /** Milliseconds. 95 in 100 executions took no longer. NULL: as the average. */
     p95LatencyMs: averageMilliseconds("p95_latency_ms"),
-    /** Milliseconds. 99 in 100 of the log's rows took no longer. NULL: no row has a latency. */
+    /** Milliseconds. 99 in 100 executions took no longer. NULL: as the average. */
     p99LatencyMs: averageMilliseconds("p99_latency_ms"),
     /** US dollars. The sum over the log's rows, at most 1e12. */
     totalCostUsd: usd("total_cost_usd"),
-    /** US dollars. `total_cost_usd` divided by `total_executions`. */
+    /**
+     * US dollars. `total_cost_usd` divided by `total_executions`. NULL: rows of the day belong to
+     * executions that began before.
+     */
     costPerExecution: usd("cost_per_execution"),
     /** Tokens. The sum over the log's rows; one that is too large is stored as 2147483647. */
     totalTokensInput: tokens("total_tokens_input"),
@@ -308,11 +313,14 @@ export const agentPerformanceMetrics = tenantTable(
     avgQualityScore: percent("avg_quality_score"),
     /** Count. Executions that a human reviewed. */
     humanInterventions: count("human_interventions"),
-    /** Count. Different error types among the failed rows, `unknown` among them. */
+    /** Count. Different error types of failed executions, `unknown` among them. */
     uniqueErrorTypes: count("unique_error_types"),
-    /** The error type that most failed rows have, at most 255 characters. NULL: no row failed. */
+    /** The error type that most failed executions have, at most 255 characters. NULL: none failed. */
     mostCommonError: text("most_common_error"),
-    /** How many failed rows had each error type, such as `{ "rate_limited": 3 }`. */
+    /**
+     * How many failed executions had each error type, such as `{ "rate_limited": 3 }`: the 100 most
+     * common, and the others together as `(other)`.
+     */
     errorDistribution: jsonObject("error_distribution", "errorDistribution"),
   },
   (t) => [

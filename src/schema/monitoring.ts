@@ -21,21 +21,21 @@ export const agentHealthRealtime = tenantTable(
     timestamp: timestamptz("timestamp")
       .notNull()
       .default(sql`now()`),
-    /** Count. Distinct executions with a row in the 5 minutes up to `timestamp`. */
+    /** Count. Executions that began in the 5 minutes up to `timestamp`. */
     executions5m: count("executions_5m").notNull().default(0),
     /** Count. Those of `executions_5m` that failed or timed out. */
     failures5m: count("failures_5m").notNull().default(0),
-    /** Milliseconds. The mean over the log's rows of the 5 minutes. NULL: no row has a latency. */
+    /** Milliseconds. The mean over the executions of the 5 minutes. NULL: none has a latency yet. */
     avgLatency5m: averageMilliseconds("avg_latency_5m"),
     /**
      * Ratio, 0 to 1. Failures ÷ (failures + successes) of the 5 minutes. NULL: there were neither.
      */
     errorRate5m: ratio("error_rate_5m"),
-    /** Count. Distinct executions with a row in the hour up to `timestamp`. */
+    /** Count. Executions that began in the hour up to `timestamp`. */
     executions1h: count("executions_1h").notNull().default(0),
     /** Count. Those of `executions_1h` that failed or timed out. */
     failures1h: count("failures_1h").notNull().default(0),
-    /** Milliseconds. The mean over the log's rows of the hour. NULL: no row has a latency. */
+    /** Milliseconds. The mean over the executions of the hour. NULL: none has a latency yet. */
     avgLatency1h: averageMilliseconds("avg_latency_1h"),
     /** Ratio, 0 to 1. Failures ÷ (failures + successes) of the hour. NULL: there were neither. */
     errorRate1h: ratio("error_rate_1h"),

@@ -77,7 +77,7 @@ const fewShotExample = open({ input: anyJson, output: anyJson });
 export type FewShotExample = z.infer<typeof fewShotExample>;
 
 const errorDistribution = z.record(jsonText, z.int().min(0));
-/** How many failed rows a day had of each error type. */
+/** How many failed executions a day had of each error type, the rarest ones together. */
 export type ErrorDistribution = z.infer<typeof errorDistribution>;
 
 const recommendation = open({ title: jsonText.min(1), description: jsonText.optional() });

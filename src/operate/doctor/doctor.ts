@@ -12,7 +12,7 @@ import {
 } from "./check.ts";
 import { definers, isolated, publications, unguarded } from "./isolation.ts";
 import { logins, operator, roles } from "./logins.ts";
-import { counters, crossed, platform } from "./rows.ts";
+import { counters, crossed, platform, repeated } from "./rows.ts";
 import { bloat, differences, embeddings, indexes, references, statistics } from "./schema.ts";
 import { autovacuum, sessions, wraparound } from "./upkeep.ts";
 import { databaseError } from "../../client/errors.ts";
@@ -22,7 +22,7 @@ import { confinedTransaction } from "../../client/transaction.ts";
 
 /** How thoroughly to look. */
 export interface DoctorOptions {
-  /** Also read whole tables: references across organizations, counters that are full. Default false. */
+  /** Also read whole tables: references across organizations, counters that are full, costs that count twice. Default false. */
   readonly deep?: boolean | undefined;
   /** From which age on an open transaction is a finding. Seconds, default 300. */
   readonly longTransaction?: number | undefined;
@@ -48,6 +48,7 @@ const CHECKS: readonly Check[] = [
   platform,
   crossed,
   counters,
+  repeated,
 ];
 
 /**

@@ -80,6 +80,8 @@ export const crossed: Check = {
   },
 };
 
+const ENCLOSES = sql`action_type in ('agent_run', 'agent_step')`;
+
 /** A sum that no longer fits is stored as the largest INTEGER. */
 export const counters: Check = {
   name: "overflow",
@@ -110,3 +112,26 @@ export const counters: Check = {
     );
   },
 };
+
+/** The rows that enclose others cost nothing themselves: sums of rows would count their calls twice. */
+export const repeated = checkOf<{ agent: string; executions: number; example: string }>(
+  "costs",
+  () => sql`
+    select agent_name as agent, count(*)::int as executions, min(execution_id::text) as example
+    from (
+      select agent_id, execution_id from public.agent_execution_logs
+      where greatest(token_count_input, token_count_output, estimated_cost_usd) > 0
+      group by agent_id, execution_id
+      having bool_or(${ENCLOSES}) and not bool_and(${ENCLOSES})
+    ) as execution
+    join public.agent_registry as agent on agent.id = agent_id
+    group by agent.id, agent_name
+    order by executions desc, agent_name limit 20`,
+  ({ agent, executions, example }) => [
+    warning(
+      `executions of ${agent} whose agent_run or agent_step rows have tokens or cost beside those of their calls, so that sums count them twice: ${count(executions)}, such as ${example}`,
+      "Record tokens and cost on the call that caused them alone. To mend what is stored, set them to NULL on the rows that enclose calls, then roll up their days again.",
+    ),
+  ],
+  { deep: true, owner: true },
+);

@@ -1,0 +1,78 @@
+/** What an execution is, once: where it begins, how it ended, how long it took. SQL for whoever counts executions. */
+import { type SQL, sql } from "drizzle-orm";
+
+/** A row of a shadow test. It counts in cost and metrics, and in no health. */
+export const IS_SHADOW = sql`metadata ? 'shadow_of'`;
+
+/**
+ * Whoever reads the rows of a window reads this many hours before it: of a row without a prompt version the
+ * execution began up to 24 hours before, and that nothing came before that is known 24 hours earlier.
+ */
+export const LOOK_BACK = sql`interval '48 hours'`;
+/** The rows of an execution are those of the 24 hours after its first. */
+export const REACH = sql`interval '24 hours'`;
+
+/** The columns of the log that an execution is told by. */
+export const OF_LOG = sql.raw(
+  "id, agent_id, execution_id, timestamp, action_type, status, latency_ms, prompt_version_id",
+);
+
+/**
+ * Rows of the log, each with the execution that it is of: `started`, the instant of its first row, before which
+ * its `(agent_id, execution_id)` has no row in 24 hours. NULL: the first one is 24 hours ago or more, and no gap since.
+ * @param log rows with at least the columns {@link OF_LOG}, and of each execution all of them
+ */
+export const withStart = (log: SQL): SQL => sql`
+  select *, max(n) filter (where action_type = 'agent_run') over execution as decider,
+    min(n) filter (where prompt_version_id is not null) over execution as naming
+  from (
+    select *, case when timestamp - begun < ${REACH} then begun end as started
+    from (
+      select *, max(timestamp) filter (where begins) over (in_time rows unbounded preceding) as begun
+      from (
+        select *, row_number() over in_time as n,
+          coalesce(timestamp - lag(timestamp) over in_time >= ${REACH}, true) as begins
+        from (${log}) as log
+        window in_time as (partition by agent_id, execution_id order by timestamp, id)
+      ) as numbered
+      window in_time as (partition by agent_id, execution_id order by timestamp, id)
+    ) as reached
+  ) as started
+  window execution as (partition by agent_id, execution_id, started)`;
+
+/**
+ * One row for each execution of rows {@link withStart}: `agent_id`, `execution_id`, `started`, `latest` the instant
+ * of its last row, `outcome`, `latency_ms`, `prompt_version_id`. If it has `agent_run` rows, the one that
+ * began last decides; else failure before timeout before cancelled before running, and the sum of latencies.
+ * A running one has no latency. The version is the deciding row's, else that of the first row that names one.
+ * No aggregate keeps the rows, so that no number of them is too large for it.
+ * @param also further aggregates, `…, aggregate as name`
+ */
+export const executionsOf = (rows: SQL, also = sql``): SQL => sql`
+  select *, case
+      when outcome = 'running' then null
+      when is_decided then decided_ms
+      when total_ms is not null then least(total_ms, 2147483647)
+    end as latency_ms
+  from (
+    select agent_id, execution_id, started, max(timestamp) as latest,
+      coalesce(max(status) filter (where n = decider), case
+        when bool_or(status = 'failure') then 'failure'
+        when bool_or(status = 'timeout') then 'timeout'
+        when bool_or(status = 'cancelled') then 'cancelled'
+        when bool_or(status = 'running') then 'running'
+        else 'success'
+      end) as outcome,
+      max(decider) is not null as is_decided,
+      max(latency_ms) filter (where n = decider) as decided_ms,
+      sum(latency_ms) as total_ms,
+      coalesce(max(prompt_version_id::text) filter (where n = decider),
+        max(prompt_version_id::text) filter (where n = naming))::uuid as prompt_version_id
+      ${also}
+    from ${rows} as row
+    where started is not null
+    group by agent_id, execution_id, started
+  ) as execution`;
+
+/** Whether an outcome counts as a failure where there are but two. */
+export const isFailure = (outcome: SQL): SQL => sql`${outcome} in ('failure', 'timeout')`;
