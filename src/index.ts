@@ -10,6 +10,7 @@ export {
   loadConfig,
 } from "./config.ts";
 export { type ConnectOptions, type Connection, connect, waitForServer } from "./client/connect.ts";
+export { executionLogId, uuidFor } from "./client/keys.ts";
 export { type Schema, schema } from "./client/schema.ts";
 export {
   type Database,

@@ -8,6 +8,7 @@ import type { PgTable } from "drizzle-orm/pg-core";
 import type { Sql } from "postgres";
 import { type Connection, connect } from "./client/connect.ts";
 import { migrate } from "./operate/migrate/migrate.ts";
+import { executionLogId } from "./client/keys.ts";
 import { MIGRATIONS } from "./migrations.ts";
 import { createPglite } from "./client/pglite.ts";
 import {
@@ -167,6 +168,7 @@ export const newExecutionLog = factory(
   agentExecutionLogs,
   (given: Given<NewAgentExecutionLog, "agentId">) =>
     withId<NewAgentExecutionLog>({
+      id: executionLogId(given.timestamp ?? new Date(), randomUUID()),
       executionId: randomUUID(),
       actionType: "llm_call",
       ...given,
