@@ -315,7 +315,7 @@ suite("recordExecutions", (database) => {
         expect(await refusal(recordExecutions(tx, entries))).toEqual([
           {
             path: [size - 1, "latencyMs"],
-            message: "expected milliseconds, 0 to 2147483647, got -1",
+            message: "expected whole milliseconds, 0 to 2147483647, got -1",
           },
           { path: [size - 1, "errorType"], message: expect.stringContaining("without NUL") },
         ]);
@@ -432,6 +432,43 @@ suite("recordExecutions", (database) => {
       for (const at of [new Date("2000-01-01"), soon, new Date()]) await attempt(at);
     });
   });
+
+
+  test("what is no JSON is told with its place inside the entry", async () => {
+    const messages = Array.from({ length: 200 }, (_, n) => ({
+      role: "user",
+      content: n === 137 ? "a\0b" : "x".repeat(5000),
+    }));
+    await asUs(async (tx) => {
+      const attempt = recordExecutions(tx, [execution(), execution({ inputData: { messages } })]);
+      expect(await refusal(attempt)).toEqual([
+        {
+          path: [1, "inputData", "messages", 137, "content"],
+          message: expect.stringContaining("got text with a NUL character at 1;"),
+        },
+      ]);
+    });
+  });
+
+  test.each([1, 1500])(
+    "the ids of %i entries may be spelled as others do, and are the same row",
+    async (size) => {
+      await asUs(async (tx) => {
+        const entries = executions(size);
+        const spelled = entries.map((entry) => ({
+          ...entry,
+          id: `{${entry.id?.replaceAll("-", "").toUpperCase()}}`,
+          executionId: entry.executionId.replaceAll("-", ""),
+        }));
+        expect(await recordExecutions(tx, spelled)).toMatchObject({ inserted: size });
+        expect(await recordExecutions(tx, entries)).toMatchObject({
+          inserted: 0,
+          repeated: size,
+          conflicting: [],
+        });
+      });
+    },
+  );
 
   test("an instant before Christ, half a character, an unknown key and a Date in JSON are refused", async () => {
     const bad: object[] = [

@@ -5,16 +5,18 @@ import type { JsonValue } from "./json.ts";
 import { type ColumnRule, INT4_MAX, ruled } from "./rules.ts";
 import type { ChoiceName, ShapeName, Shaped } from "./shapes.ts";
 
-const range = (unit: string, min: number, max?: number): ColumnRule => ({
+const range = (unit: string, min: number, max: number): ColumnRule => ({
   kind: "range",
   unit,
   min,
-  ...(max === undefined ? {} : { max }),
+  max,
 });
 
 const decimal = (name: string, rule: ColumnRule) => ruled(numeric(name, { mode: "number" }), rule);
 
-const whole = (name: string, unit: string) => ruled(integer(name), range(unit, 0));
+/** The type bounds it above. */
+const whole = (name: string, unit: string, min = 0) =>
+  ruled(integer(name), { kind: "range", unit, min, whole: true });
 
 /** A score or rate in percent, 0 to 100. */
 export const percent = (name: string) => decimal(name, range("Percent, 0 to 100", 0, 100));
@@ -58,8 +60,7 @@ export const minutes = (name: string) => whole(name, "Minutes");
 export const tokens = (name: string) => whole(name, "Tokens");
 
 /** A place in a list; the first is 1. */
-export const position = (columnName: string) =>
-  ruled(integer(columnName), range("Position, from 1", 1));
+export const position = (columnName: string) => whole(columnName, "Position, from 1", 1);
 
 /** How many, not negative. */
 export const count = (name: string) => whole(name, "Count");

@@ -16,7 +16,14 @@ export const INT4_MAX = 2_147_483_647;
  * outer `form`, the validator the whole `shape`.
  */
 export type ColumnRule =
-  | { readonly kind: "range"; readonly unit: string; readonly min: number; readonly max?: number }
+  | {
+      readonly kind: "range";
+      readonly unit: string;
+      readonly min: number;
+      readonly max?: number;
+      /** Takes no fraction. */
+      readonly whole?: true;
+    }
   | { readonly kind: "oneOf"; readonly values: readonly string[] }
   | { readonly kind: "length"; readonly min: number; readonly max: number }
   | { readonly kind: "elements"; readonly min: number; readonly max?: number }
@@ -151,14 +158,16 @@ export function ruleInWords(rule: ColumnRule): string {
     case "instant":
       return "a Date of the years 1 to 9999";
     case "day":
-      return "a day, YYYY-MM-DD";
+      return "a day of the calendar, YYYY-MM-DD";
     case "json":
       return rule.form ? `a JSON ${rule.form}` : "JSON";
   }
 }
 
-function inWords({ unit, min, max = INT4_MAX }: ColumnRule & { kind: "range" }): string {
+function inWords({ unit, min, max = INT4_MAX, whole }: ColumnRule & { kind: "range" }): string {
   const words = unit.startsWith("US") ? unit : unit.charAt(0).toLowerCase() + unit.slice(1);
+  if (whole)
+    return `${words.endsWith("s") ? `whole ${words}` : "a whole number"}, ${min} to ${max}`;
   return words.includes(" to ") ? words : `${words}, ${min} to ${max}`;
 }
 

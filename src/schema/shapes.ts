@@ -4,26 +4,42 @@
  */
 import * as z from "zod";
 import {
+  type JsonFault,
   type JsonForm,
   type JsonObject,
   type JsonValue,
-  isJson,
-  isJsonObject,
   isStorable,
+  jsonFault,
+  kindOf,
 } from "./json.ts";
 
+/** Names the place inside the document, for one of a megabyte is not searched by hand. */
+export const jsonIssue = ({ path, found }: JsonFault) => ({
+  code: "custom" as const,
+  path,
+  message:
+    path.length === 0 && found === "undefined"
+      ? "missing, expected JSON"
+      : `expected JSON, got ${found}; asJson() makes any value storable`,
+});
+
 /** Any JSON that PostgreSQL can hold. */
-export const anyJson = z.custom<JsonValue>(
-  (value) => isJson(value),
-  "expected JSON: no undefined, no NaN, no class instances, no NUL or broken Unicode in its texts",
-);
+export const anyJson = z.custom<JsonValue>().superRefine((value, context) => {
+  const fault = jsonFault(value);
+  if (fault) context.addIssue(jsonIssue(fault));
+});
 
 /** Any JSON object. */
 export const anyJsonObject = z
-  .custom<JsonObject>(
-    (value) => isJsonObject(value),
-    "expected a JSON object: no NaN, no class instances, no NUL or broken Unicode in its texts",
-  )
+  .custom<JsonObject>()
+  .superRefine((value, context) => {
+    const fault = jsonFault(value);
+    if (fault) {
+      context.addIssue(jsonIssue(fault));
+    } else if (typeof value !== "object" || value === null || Array.isArray(value)) {
+      context.addIssue(`expected a JSON object, got ${kindOf(value)}`);
+    }
+  })
   .meta({ type: "object" });
 
 /** A text inside a JSON document. */
@@ -33,12 +49,27 @@ const jsonText = z.string().refine(isStorable, "expected text without NUL or bro
 const open = <Shape extends z.ZodRawShape>(shape: Shape) =>
   z.object(shape).catchall(anyJson.optional());
 
-const toolDefinition = open({
+const named = {
   name: jsonText.min(1),
-  description: jsonText.optional(),
-  parameters: anyJsonObject.optional(),
-});
-/** A tool as a model is told of it; `parameters` is a JSON Schema. Further keys are the user's. */
+  description: jsonText.nullish(),
+};
+/** A tool as a model is told of it, in the form of whoever serves the model; it stays as it is given. */
+const toolDefinition = z.union(
+  [
+    open({ ...named, parameters: anyJsonObject.nullish() }),
+    open({
+      type: z.literal("function"),
+      function: open({ ...named, parameters: anyJsonObject.nullish() }),
+    }),
+    open({ type: z.literal("custom"), custom: open(named) }),
+  ],
+  'expected a tool with a name, as { name, parameters }, { name, input_schema } or { type: "function", function: { name, parameters } }',
+);
+/**
+ * A tool as a model is told of it: with a JSON Schema as `parameters`, or in the form of OpenAI's chat
+ * completions, within `function` or `custom`; OpenAI's responses and Anthropic's `input_schema` are the
+ * first form with keys of their own. Further keys are the user's.
+ */
 export type ToolDefinition = z.infer<typeof toolDefinition>;
 
 const fewShotExample = open({ input: anyJson, output: anyJson });

@@ -2,15 +2,17 @@
  * Validators of every table, made from the same column kinds and table rules that make the CHECKs: what
  * they accept PostgreSQL accepts, and for rows in canonical form the other way round too.
  *
- * Canonical: uuids as 8-4-4-4-12 hex digits, days as `YYYY-MM-DD`, dollars as plain decimals, Dates of
+ * Uuids may be in any spelling that PostgreSQL takes, and come out as 8-4-4-4-12 lower-case hex digits.
+ * Canonical: days as `YYYY-MM-DD`, dollars as plain decimals, Dates of
  * the years 1 to 9999, well-formed text without NUL, vectors within float4.
  */
 import { type InferInsertModel, type InferSelectModel, getTableColumns } from "drizzle-orm";
 import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { createInsertSchema, createSelectSchema, createUpdateSchema } from "drizzle-zod";
 import * as z from "zod";
-import { isStorable } from "../schema/json.ts";
-import { anyJson, choiceOf, shapeOf } from "../schema/shapes.ts";
+import { type JsonValue, brokenText, isStorable, jsonFault, kindOf } from "../schema/json.ts";
+import { canonicalUuid } from "../schema/uuid.ts";
+import { choiceOf, jsonIssue, shapeOf } from "../schema/shapes.ts";
 import {
   type ColumnRule,
   INT4_MAX,
@@ -22,42 +24,96 @@ import {
 } from "../schema/rules.ts";
 import { lazy } from "./lazy.ts";
 
-// ── Types: a validator's input and output are the table's row, as Drizzle infers it ──
+// ── Types: a validator's output is the table's row, as Drizzle infers it ──
 
-type Cell<T> = z.ZodType<T, T>;
-type Shape<Data> = {
-  [Key in keyof Data]-?: undefined extends Data[Key]
-    ? z.ZodOptional<Cell<Exclude<Data[Key], undefined>>>
-    : Cell<Data[Key]>;
+/**
+ * A row as callers have it: a JSON column takes any object. Those of other packages are declared without
+ * an index signature, so the compiler takes none for a `JsonValue`; that it is JSON the validator sees to.
+ */
+export type Given<Data> = { [Key in keyof Data]: GivenCell<Data[Key]> };
+type GivenCell<T> = [JsonValue] extends [T]
+  ? T | object
+  : T extends Date | readonly (string | number)[]
+    ? T
+    : T extends readonly unknown[]
+      ? readonly object[]
+      : T extends object
+        ? object
+        : T;
+
+type Shape<Data, Input> = {
+  [Key in keyof Data & keyof Input]-?: undefined extends Data[Key]
+    ? z.ZodOptional<z.ZodType<Exclude<Data[Key], undefined>, Exclude<Input[Key], undefined>>>
+    : z.ZodType<Data[Key], Input[Key]>;
 };
-type Strict<Data> = z.ZodObject<Shape<Data>, z.core.$strict>;
+type Strict<Data, Input = Data> = z.ZodObject<Shape<Data, Input>, z.core.$strict>;
+type Change<Table extends PgTable> = Partial<
+  Omit<InferInsertModel<Table>, "id" | "organizationId">
+>;
 
 /** The three validators of a table. */
 export interface Validators<Table extends PgTable> {
   /** A row as it comes from the database. */
   readonly select: Strict<InferSelectModel<Table>>;
   /** A new row. What the database fills in may be left out; unknown keys are refused. */
-  readonly insert: Strict<InferInsertModel<Table>>;
+  readonly insert: Strict<InferInsertModel<Table>, Given<InferInsertModel<Table>>>;
   /** A change of some columns; neither `id` nor the organization. */
-  readonly update: Strict<Partial<Omit<InferInsertModel<Table>, "id" | "organizationId">>>;
+  readonly update: Strict<Change<Table>, Given<Change<Table>>>;
 }
 
 // ── One column ──
 
-/** A refusal: what was expected, and the value cut short. */
-const expected = (what: string) => ({
-  error: ({ input }: { input?: unknown }) =>
-    input === undefined ? `missing, expected ${what}` : `expected ${what}, got ${shown(input)}`,
+/**
+ * A refusal: what was expected, and the value cut short. What is expected may depend on the value: of a
+ * near miss it names the rule that is broken.
+ */
+const expected = (what: string | ((input: unknown) => string)) => ({
+  error: ({
+    code,
+    expected: type,
+    input,
+  }: {
+    code?: string;
+    expected?: string;
+    input?: unknown;
+  }) => {
+    const words = typeof what === "string" ? what : what(input);
+    if (input === undefined) return `missing, expected ${words}`;
+    return `expected ${words}, got ${code === "invalid_type" ? typed(input, type) : shown(input)}`;
+  },
 });
 
+/** A value of the wrong type looks right without its type: `"90"` where a number is wanted. */
+function typed(input: unknown, type: string | undefined): string {
+  if (typeof input === "string") return `the text ${shown(input)}`;
+  const isNumber = typeof input === "number" && type !== "number" && type !== "int";
+  return isNumber ? `the number ${shown(input)}` : shown(input);
+}
+
+/** Characters of a text that a refusal repeats. */
+const SHOWN = 40;
+
 function shown(value: unknown): string {
-  if (Array.isArray(value)) return `a list of ${value.length}`;
   if (value instanceof Date) {
-    return Number.isNaN(value.getTime()) ? "an invalid Date" : value.toISOString();
+    return Number.isNaN(value.getTime()) ? "an invalid Date" : `the Date ${value.toISOString()}`;
   }
-  if (typeof value === "object" && value !== null) return "an object";
-  if (typeof value !== "string") return String(value);
-  return JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value);
+  switch (typeof value) {
+    case "string":
+      return shownText(value);
+    case "number":
+    case "boolean":
+      return String(value);
+    default:
+      return kindOf(value);
+  }
+}
+
+function shownText(text: string): string {
+  const said =
+    text.length > SHOWN
+      ? `${JSON.stringify(`${text.slice(0, SHOWN)}…`)} of ${Array.from(text).length} characters`
+      : JSON.stringify(text);
+  return isStorable(text) ? said : `${said} with ${brokenText(text)}`;
 }
 
 /** Where a text must be more than storable, `type` says so when there is none at all. */
@@ -82,17 +138,11 @@ function ruled(column: AnyPgColumn, rule: ColumnRule): z.ZodType {
     case "range":
       return inRange(column, rule, message);
     case "oneOf":
-      return z.enum(rule.values, message);
+      return z.enum(rule.values, expected(choice(rule.values, ruleInWords(rule))));
     case "length":
-      // PostgreSQL counts characters, JavaScript's length counts halves of some.
-      return storableText(message)
-        .refine((text) => isWithin(Array.from(text).length, rule), message)
-        .meta({ minLength: rule.min, maxLength: rule.max });
+      return textOf(rule.min, rule.max);
     case "elements":
-      return z.array(
-        storableText(message).refine((text) => isWithin(Array.from(text).length, rule), message),
-        message,
-      );
+      return z.array(rule.max === undefined ? storableText() : textOf(rule.min, rule.max), message);
     case "instant":
       return z
         .date(message)
@@ -108,24 +158,38 @@ function ruled(column: AnyPgColumn, rule: ColumnRule): z.ZodType {
   }
 }
 
+/** PostgreSQL counts characters, JavaScript's length counts halves of some. */
+function textOf(min: number, max: number): z.ZodType {
+  const message = expected(ruleInWords({ kind: "length", min, max }));
+  return storableText(message)
+    .refine((text) => isWithin(Array.from(text).length, min, max), message)
+    .meta({ minLength: min, maxLength: max });
+}
+
+const isWithin = (value: number, min: number, max: number) => value >= min && value <= max;
+
+/** Names the value of a closed set that was meant. */
+const choice = (values: readonly string[], words: string) => (input: unknown) => {
+  const meant = values.find(
+    (value) => typeof input === "string" && folded(value) === folded(input),
+  );
+  return meant === undefined ? words : `${words} (${JSON.stringify(meant)}?)`;
+};
+const folded = (text: string) => text.toLowerCase().replaceAll(/[^a-z0-9]/g, "");
+
 /** A shape, and JSON at all: a shape alone takes a Date for an object and overlooks the key `__proto__`. */
 function jsonOf(shape: z.ZodType): z.ZodType {
   if (shape instanceof z.ZodCustom) return shape;
   const { $schema: _, ...described } = z.toJSONSchema(shape, { unrepresentable: "any" });
   return z
     .preprocess((value, context) => {
-      const { error } = anyJson.safeParse(value);
+      const fault = jsonFault(value);
       // What the shape refuses too it says better.
-      if (error && shape.safeParse(value).success) {
-        for (const { message } of error.issues) context.addIssue({ code: "custom", message });
-      }
+      if (fault && shape.safeParse(value).success) context.addIssue(jsonIssue(fault));
       return value;
     }, shape)
     .meta(described);
 }
-
-const isWithin = (value: number, { min, max = Infinity }: { min: number; max?: number }) =>
-  value >= min && value <= max;
 
 function inRange(
   column: AnyPgColumn,
@@ -138,11 +202,20 @@ function inRange(
     case "PgNumericNumber":
       return z.number(message).min(min, message).max(max, message);
     default:
-      return z
-        .string(message)
-        .refine((text) => isDecimalUpTo(text, BigInt(max)), message)
-        .meta({ pattern: DECIMAL.source });
+      return dollars(BigInt(max), message);
   }
+}
+
+/** Of a number, or of text that is no plain decimal, the form is wrong and not the amount. */
+function dollars(max: bigint, message: ReturnType<typeof expected>): z.ZodType {
+  const form = expected('US dollars as decimal text such as "0.10"');
+  return z
+    .string(form)
+    .refine((text) => isDecimalUpTo(text, max), {
+      error: (issue) =>
+        (/^-?(0|[1-9]\d*)(\.\d+)?$/.test(String(issue.input)) ? message : form).error(issue),
+    })
+    .meta({ pattern: DECIMAL.source });
 }
 
 /** An exact decimal with no more fraction digits than numeric keeps. */
@@ -158,7 +231,7 @@ function isDecimalUpTo(text: string, max: bigint): boolean {
 function plain(column: AnyPgColumn): z.ZodType {
   switch (column.columnType) {
     case "PgUUID":
-      return z.guid(expected("a uuid, 8-4-4-4-12 hex digits")).toLowerCase();
+      return uuid();
     case "PgText":
       return storableText();
     case "PgInteger":
@@ -172,13 +245,32 @@ function plain(column: AnyPgColumn): z.ZodType {
   }
 }
 
+/** In any spelling that PostgreSQL takes; comes out as it gives it back. */
+function uuid(): z.ZodType {
+  const message = expected("a uuid of 32 hex digits (uuidFor makes one of any id)");
+  return z
+    .string(message)
+    .overwrite((text) => canonicalUuid(text) ?? text)
+    .check(z.guid(message));
+}
+
 /** What comes out is rounded to float4, as the database stores it. */
 function vectorOf(dimensions: number): z.ZodType {
   const message = expected(`${dimensions} finite numbers within float4`);
+  const element = expected("a finite number within float4");
   return z
-    .array(z.number(message), message)
+    .array(z.number(element), message)
     .length(dimensions, message)
-    .refine((values) => values.every((value) => Number.isFinite(Math.fround(value))), message)
+    .superRefine((values, context) => {
+      const place = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
+      if (place >= 0) {
+        context.addIssue({
+          code: "custom",
+          path: [place],
+          message: element.error({ input: values[place] }),
+        });
+      }
+    })
     .overwrite((values) => values.map(Math.fround));
 }
 

@@ -5,6 +5,7 @@ import * as z from "zod";
 import type { Transaction } from "../../src/client/sql.ts";
 import { databaseError, explain } from "../../src/client/errors.ts";
 import { columnRule } from "../../src/schema/rules.ts";
+import { isJson } from "./kinds.ts";
 import {
   type Ids,
   type Row,
@@ -101,7 +102,10 @@ function judgedByZod({ schema, table }: Subject, row: Row): Verdict {
 function refusalOfZod(table: PgTable, row: Row, error: z.ZodError): Verdict {
   const inner = error.issues.every(({ path: [key, ...rest] }) => {
     const rule = columnRule(columnOf(table, String(key)));
-    return rule?.kind === "json" && (rest.length > 0 || (rule.by && row[String(key)] != null));
+    const value = row[String(key)];
+    // What is no JSON at all the database refuses, too, however deep it lies.
+    if (rule?.kind !== "json" || !isJson(value)) return false;
+    return rest.length > 0 || (rule.by && value != null);
   });
   return { accepts: false, says: z.prettifyError(error), ...(inner ? { out: "inner JSON" } : {}) };
 }

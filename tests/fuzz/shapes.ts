@@ -15,6 +15,8 @@ export function valuesOf(shape: z.core.$ZodType): Values {
   if (shape instanceof z.ZodString) return texts.filter((text) => z.safeParse(shape, text).success);
   if (shape instanceof z.ZodNumber) return numbersOf(shape);
   if (shape instanceof z.ZodISODateTime) return instants;
+  if (shape instanceof z.ZodLiteral) return fc.constantFrom(...shape.values);
+  if (shape instanceof z.ZodNullable) return fc.option(valuesOf(shape.unwrap()));
   if (shape instanceof z.ZodOptional) return valuesOf(shape.unwrap());
   if (shape instanceof z.ZodArray) return fc.array(valuesOf(shape.element), listOf(shape));
   if (shape instanceof z.ZodRecord) return fc.dictionary(texts, valuesOf(shape.valueType));

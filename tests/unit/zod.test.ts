@@ -4,8 +4,10 @@ import { getTableColumns, getTableName, is } from "drizzle-orm";
 import { PgTable, type PgUpdateSetSource } from "drizzle-orm/pg-core";
 import { describe, expect, expectTypeOf, test } from "vitest";
 import * as z from "zod";
+import type { NewExecution } from "../../src/fleet/record/record.ts";
 import * as schema from "../../src/schema/index.ts";
 import { newSla } from "../../src/testing.ts";
+import type { Given } from "../../src/validation/validators.ts";
 import * as zod from "../../src/zod.ts";
 import { oneOfEach } from "../rows.ts";
 
@@ -64,7 +66,7 @@ describe("types", () => {
   test("of a new row are Drizzle's: what may be left out stays optional", () => {
     type Rows = { [T in Table]: Tables[T]["$inferInsert"] };
     expectTypeOf<Outputs<"insert">>().toEqualTypeOf<Rows>();
-    expectTypeOf<Inputs<"insert">>().toEqualTypeOf<Rows>();
+    expectTypeOf<Inputs<"insert">>().toEqualTypeOf<{ [T in Table]: Given<Rows[T]> }>();
   });
 
   test("of a change are Drizzle's, all optional, without id and organization", () => {
@@ -73,9 +75,32 @@ describe("types", () => {
       [T in Table]: { [Key in keyof Changeable<T>]?: Changeable<T>[Key] | undefined };
     };
     expectTypeOf<Outputs<"update">>().toEqualTypeOf<Rows>();
-    expectTypeOf<Inputs<"update">>().toEqualTypeOf<Rows>();
+    expectTypeOf<Inputs<"update">>().toEqualTypeOf<{ [T in Table]: Given<Rows[T]> }>();
     type Changes = { [T in Table]: PgUpdateSetSource<Tables[T]> };
     expectTypeOf<Outputs<"update">>().toExtend<Changes>();
+  });
+
+  test("of what JSON columns are given are any object, of all other columns Drizzle's", () => {
+    interface Foreign {
+      role: "user";
+      content?: string | undefined;
+    }
+    type Log = z.input<typeof zod.insertAgentExecutionLogSchema>;
+    expectTypeOf<Foreign>().toExtend<Log["inputData"]>();
+    expectTypeOf<Foreign[]>().toExtend<Log["outputData"]>();
+    expectTypeOf<Foreign>().toExtend<Log["metadata"]>();
+    expectTypeOf<string>().toExtend<Log["inputData"]>();
+    expectTypeOf<Foreign>().toExtend<NewExecution["inputData"]>();
+    // @ts-expect-error -- as a column holds it, it is JSON
+    expectTypeOf<Foreign>().toExtend<Tables["agentExecutionLogs"]["$inferInsert"]["inputData"]>();
+    type Prompt = z.input<typeof zod.insertAgentPromptSchema>;
+    expectTypeOf<readonly Foreign[]>().toExtend<Prompt["toolDefinitions"]>();
+    type Plain = Exclude<keyof Log, "inputData" | "outputData" | "metadata">;
+    expectTypeOf<Pick<Log, Plain>>().toEqualTypeOf<
+      Pick<Tables["agentExecutionLogs"]["$inferInsert"], Plain>
+    >();
+    type Embedding = Tables["executionEmbeddings"]["$inferInsert"];
+    expectTypeOf<z.input<typeof zod.insertExecutionEmbeddingSchema>>().toEqualTypeOf<Embedding>();
   });
 });
 
@@ -146,37 +171,119 @@ describe("a refusal reads as a sentence:", () => {
       organizationId: 7,
     };
     expect(said(zod.insertAgentSchema, agent)).toMatchInlineSnapshot(`
-      "✖ expected a uuid, 8-4-4-4-12 hex digits, got "7"
+      "✖ expected a uuid of 32 hex digits (uuidFor makes one of any id), got "7"
         → at id
       ✖ expected text of 1 to 255 characters, got ""
         → at agentName
       ✖ missing, expected text without NUL or broken Unicode
         → at displayName
-      ✖ expected text without NUL or broken Unicode, got "a\\u0000b"
+      ✖ expected text without NUL or broken Unicode, got "a\\u0000b" with a NUL character at 1
         → at description
-      ✖ expected one of client_success, marketing, sales, operations, internal, got "Sales"
+      ✖ expected one of client_success, marketing, sales, operations, internal ("sales"?), got "Sales"
         → at category
-      ✖ expected text of 1 to 255 characters, got "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv…"
+      ✖ expected text of 1 to 255 characters, got "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv…" of 256 characters
         → at version
       ✖ expected percent, 0 to 100, got 100.5
         → at targetSuccessRate
-      ✖ expected milliseconds, 0 to 2147483647, got 0.5
+      ✖ expected whole milliseconds, 0 to 2147483647, got 0.5
         → at targetAvgLatencyMs
-      ✖ expected US dollars, 0 to 1000000000000, got "1e-3"
+      ✖ expected US dollars as decimal text such as "0.10", got "1e-3"
         → at targetCostPerExecution
       ✖ expected percent, 0 to 100, got NaN
         → at currentHealthScore
       ✖ expected a Date of the years 1 to 9999, got an invalid Date
         → at lastHealthCheck
-      ✖ expected count, 0 to 2147483647, got -1
+      ✖ expected a whole number, 0 to 2147483647, got -1
         → at consecutiveFailures
-      ✖ expected a Date of the years 1 to 9999, got "yesterday"
+      ✖ expected a Date of the years 1 to 9999, got the text "yesterday"
         → at createdAt
-      ✖ expected a JSON object: no NaN, no class instances, no NUL or broken Unicode in its texts
+      ✖ expected a JSON object, got a list of 0
         → at metadata
-      ✖ expected a uuid, 8-4-4-4-12 hex digits, got 7
+      ✖ expected a uuid of 32 hex digits (uuidFor makes one of any id), got the number 7
         → at organizationId"
     `);
+  });
+
+  const { shape: log } = zod.insertAgentExecutionLogSchema;
+  const { shape: metrics } = zod.insertAgentPerformanceMetricSchema;
+  const { shape: embeddings } = zod.insertExecutionEmbeddingSchema;
+  const long = "x".repeat(300);
+  test.each([
+    [log.latencyMs, 840.5, "whole milliseconds, 0 to 2147483647, got 840.5"],
+    [log.latencyMs, "840", 'whole milliseconds, 0 to 2147483647, got the text "840"'],
+    [log.latencyMs, 840n, "whole milliseconds, 0 to 2147483647, got a BigInt"],
+    [log.latencyMs, 2 ** 31, "whole milliseconds, 0 to 2147483647, got 2147483648"],
+    [log.tokenCountInput, 7.5, "whole tokens, 0 to 2147483647, got 7.5"],
+    [metrics.totalExecutions, 0.5, "a whole number, 0 to 2147483647, got 0.5"],
+    [log.estimatedCostUsd, 0.1, 'US dollars as decimal text such as "0.10", got the number 0.1'],
+    [log.estimatedCostUsd, "3e-7", 'US dollars as decimal text such as "0.10", got "3e-7"'],
+    [log.estimatedCostUsd, ".5", 'US dollars as decimal text such as "0.10", got ".5"'],
+    [log.estimatedCostUsd, "-0.10", 'US dollars, 0 to 1000000000000, got "-0.10"'],
+    [log.qualityScore, "90", 'percent, 0 to 100, got the text "90"'],
+    [log.qualityScore, 100.5, "percent, 0 to 100, got 100.5"],
+    [log.timestamp, 1_764_374_400, "a Date of the years 1 to 9999, got the number 1764374400"],
+    [metrics.date, "2026-02-30", 'a day of the calendar, YYYY-MM-DD, got "2026-02-30"'],
+    [
+      metrics.date,
+      new Date(0),
+      "a day of the calendar, YYYY-MM-DD, got the Date 1970-01-01T00:00:00.000Z",
+    ],
+    [
+      log.status,
+      "Success",
+      'one of success, failure, timeout, cancelled, running ("success"?), got "Success"',
+    ],
+    [
+      log.status,
+      "succeeded",
+      'one of success, failure, timeout, cancelled, running, got "succeeded"',
+    ],
+    [
+      log.status,
+      Object.create(null),
+      "one of success, failure, timeout, cancelled, running, got an object without a prototype",
+    ],
+    [
+      log.executionId,
+      "run_01J9",
+      'a uuid of 32 hex digits (uuidFor makes one of any id), got "run_01J9"',
+    ],
+    [
+      zod.insertAgentPromptSchema.shape.version,
+      long,
+      `text of 1 to 255 characters, got "${long.slice(0, 40)}…" of 300 characters`,
+    ],
+    [
+      log.actionType,
+      "a\0b",
+      'text without NUL or broken Unicode, got "a\\u0000b" with a NUL character at 1',
+    ],
+    [
+      log.errorMessage,
+      `${long}\ud800`,
+      `text without NUL or broken Unicode, got "${long.slice(0, 40)}…" of 301 characters with half a surrogate pair at 300`,
+    ],
+    [
+      zod.insertLearningSchema.shape.applicableTo,
+      ["sales", ""],
+      'text of 1 to 255 characters, got ""',
+    ],
+    [
+      zod.insertLearningSchema.shape.applicableTo,
+      "sales",
+      'a list of texts of 1 to 255 characters, got the text "sales"',
+    ],
+    [
+      embeddings.inputEmbedding,
+      Array(1536).fill(0).fill(1e39, 1535),
+      "a finite number within float4, got 1e+39",
+    ],
+    [log.metadata, [], "a JSON object, got a list of 0"],
+    [log.metadata, null, "a JSON object, got null"],
+  ])("of a near miss, what it misses: %#", (validator, value, message) => {
+    expect(validator.safeParse(value).error?.issues.map((issue) => issue.message)).toEqual([
+      `expected ${message}`,
+    ]);
   });
 
   test("days, lists and documents", () => {
@@ -193,20 +300,20 @@ describe("a refusal reads as a sentence:", () => {
       overallScore: "90",
     };
     expect(said(zod.insertEvaluationReportSchema, report)).toMatchInlineSnapshot(`
-      "✖ expected a day, YYYY-MM-DD, got "2026-02-30"
+      "✖ expected a day of the calendar, YYYY-MM-DD, got "2026-02-30"
         → at reportDate
-      ✖ expected a day, YYYY-MM-DD, got "5.1.2026"
+      ✖ expected a day of the calendar, YYYY-MM-DD, got "5.1.2026"
         → at evaluationPeriodStart
-      ✖ expected a day, YYYY-MM-DD, got 1970-01-01T00:00:00.000Z
+      ✖ expected a day of the calendar, YYYY-MM-DD, got the Date 1970-01-01T00:00:00.000Z
         → at evaluationPeriodEnd
-      ✖ expected percent, 0 to 100, got "90"
+      ✖ expected percent, 0 to 100, got the text "90"
         → at overallScore
-      ✖ expected a list of texts, got "none"
+      ✖ expected a list of texts, got the text "none"
         → at weaknesses
-      ✖ expected a JSON object: no NaN, no class instances, no NUL or broken Unicode in its texts
-        → at comparisonDetails
-      ✖ expected a list of texts, got null
+      ✖ expected text without NUL or broken Unicode, got null
         → at strengths[1]
+      ✖ expected JSON, got NaN; asJson() makes any value storable
+        → at comparisonDetails.ratio
       ✖ Too small: expected string to have >=1 characters
         → at recommendations[0].title
       ✖ Invalid input: expected string, received undefined
@@ -217,12 +324,12 @@ describe("a refusal reads as a sentence:", () => {
   test("vectors, booleans, elements and missing columns", () => {
     const embedding = { inputEmbedding: [1, 2, 3], outputEmbedding: Array(1536).fill(1e39) };
     expect(said(zod.insertExecutionEmbeddingSchema, embedding)).toMatchInlineSnapshot(`
-      "✖ missing, expected a uuid, 8-4-4-4-12 hex digits
+      "✖ missing, expected a uuid of 32 hex digits (uuidFor makes one of any id)
         → at executionLogId
       ✖ expected 1536 finite numbers within float4, got a list of 3
         → at inputEmbedding
-      ✖ expected 1536 finite numbers within float4, got a list of 1536
-        → at outputEmbedding"
+      ✖ expected a finite number within float4, got 1e+39
+        → at outputEmbedding[0]"
     `);
     const learning = { isActive: "yes", applicableTo: ["sales", ""] };
     expect(said(zod.insertLearningSchema, learning)).toMatchInlineSnapshot(`
@@ -232,9 +339,9 @@ describe("a refusal reads as a sentence:", () => {
         → at title
       ✖ missing, expected text without NUL or broken Unicode
         → at description
-      ✖ expected true or false, got "yes"
+      ✖ expected true or false, got the text "yes"
         → at isActive
-      ✖ expected a list of texts of 1 to 255 characters, got ""
+      ✖ expected text of 1 to 255 characters, got ""
         → at applicableTo[1]"
     `);
   });

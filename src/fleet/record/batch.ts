@@ -7,10 +7,13 @@ import { executionEmbeddings } from "../../schema/embeddings.ts";
 import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/governance.ts";
 import { lazy } from "../../validation/lazy.ts";
 import { refused } from "../../validation/refused.ts";
-import { validators } from "../../validation/validators.ts";
+import { type Given, validators } from "../../validation/validators.ts";
 
-/** A row of `agent_execution_logs` to record, with its vectors of 1536 numbers each, if it has any. */
-export interface NewExecution extends NewAgentExecutionLog {
+/**
+ * A row of `agent_execution_logs` to record, with its vectors of 1536 numbers each, if it has any. JSON
+ * columns take any object; what PostgreSQL cannot store of one is refused, and `asJson` mends it.
+ */
+export interface NewExecution extends Given<NewAgentExecutionLog> {
   readonly embeddings?:
     | { readonly input?: number[]; readonly output?: number[]; readonly error?: number[] }
     | undefined;
