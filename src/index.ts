@@ -52,6 +52,7 @@ export * from "./migrations.ts";
 export type { Violation } from "./operate/adopt/violations.ts";
 export * from "./fleet/prompts.ts";
 export * from "./fleet/record/record.ts";
+export * from "./validation/as-json.ts";
 export * from "./validation/refusals.ts";
 export * from "./relations.ts";
 export { LOGINS, type LoginPurpose, createLogins, loginStatements } from "./operate/logins.ts";
