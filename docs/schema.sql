@@ -321,9 +321,11 @@ CREATE TABLE public.agent_execution_logs (
     reviewed_at timestamp with time zone,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     organization_id uuid DEFAULT meta_agent.current_organization_id(),
+    model_name text,
     CONSTRAINT agent_execution_logs_estimated_cost_usd_check CHECK (((estimated_cost_usd >= (0)::numeric) AND (estimated_cost_usd <= ('1000000000000'::bigint)::numeric))),
     CONSTRAINT agent_execution_logs_latency_ms_check CHECK ((latency_ms >= 0)),
     CONSTRAINT agent_execution_logs_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
+    CONSTRAINT agent_execution_logs_model_name_check CHECK (((char_length(model_name) >= 1) AND (char_length(model_name) <= 255))),
     CONSTRAINT agent_execution_logs_quality_score_check CHECK (((quality_score >= (0)::numeric) AND (quality_score <= (100)::numeric))),
     CONSTRAINT agent_execution_logs_reviewed_at_check CHECK (isfinite(reviewed_at)),
     CONSTRAINT agent_execution_logs_status_check CHECK ((status = ANY (ARRAY['success'::text, 'failure'::text, 'timeout'::text, 'cancelled'::text, 'running'::text]))),
@@ -343,6 +345,8 @@ COMMENT ON COLUMN public.agent_execution_logs.token_count_output IS 'Tokens.';
 COMMENT ON COLUMN public.agent_execution_logs.estimated_cost_usd IS 'US dollars.';
 
 COMMENT ON COLUMN public.agent_execution_logs.quality_score IS 'Percent, 0 to 100.';
+
+COMMENT ON COLUMN public.agent_execution_logs.model_name IS 'The model that answered.';
 
 CREATE TABLE public.agent_health_realtime (
     id uuid DEFAULT gen_random_uuid() NOT NULL,

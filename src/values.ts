@@ -30,6 +30,22 @@ export const EXECUTION_STATUSES = [
 /** One of EXECUTION_STATUSES. */
 export type ExecutionStatus = (typeof EXECUTION_STATUSES)[number];
 
+/**
+ * What a row of the log may say of its action. Suggestions: the column takes any word. `agent_run` is one
+ * agent's whole run and decides how its execution ended; `agent_step` a part of a run that encloses others,
+ * or a run of the same agent inside its own.
+ */
+export const ACTION_TYPES = [
+  "agent_run",
+  "agent_step",
+  "llm_call",
+  "tool_call",
+  "retrieval",
+  "embedding",
+] as const;
+/** One of ACTION_TYPES. */
+export type ActionType = (typeof ACTION_TYPES)[number];
+
 /** How an agent is now. */
 export const HEALTH_STATUSES = ["healthy", "degraded", "critical", "offline"] as const;
 /** One of HEALTH_STATUSES. */

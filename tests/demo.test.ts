@@ -64,7 +64,7 @@ suite("the demo fleet", (database) => {
       {
         "ab_tests": "2e941b54c9cb5f034de671ffc94eaa6a",
         "agent_dependencies": "1e2049c52c15736037499e856a440d77",
-        "agent_execution_logs": "25de7fd0c7e5cb99a3f750039edeaa22",
+        "agent_execution_logs": "d2ed3160f71c8ed4365331ad9cd6d3d7",
         "agent_health_realtime": "44d3993ab57c2777b192891e3a1525dc",
         "agent_performance_metrics": "1292e0dfdc31645dba1ae99cd364d4da",
         "agent_prompts": "149d5707ef7ea5d9f37df5e72a3bcc5d",

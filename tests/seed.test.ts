@@ -17,6 +17,12 @@ const ADDED_DEFAULTS: Record<string, string> = {
   "agent_execution_logs.id": "meta_agent.uuidv7()",
 };
 
+/** Columns that the seed does not have, after its own. */
+const ADDED_COLUMNS: Readonly<Record<string, readonly (readonly [name: string, type: string])[]>> =
+  {
+    agent_execution_logs: [["model_name", "text"]],
+  };
+
 /** Columns whose DEFAULT may be overwritten with NULL: "no such limit". */
 const NULL_MEANS_NO_LIMIT = new Set([
   "agent_registry.target_success_rate",
@@ -54,6 +60,14 @@ const REQUIRED_REFERENCES = new Set([
   "agent_dependencies.downstream_agent_id",
   "execution_embeddings.execution_log_id",
 ]);
+
+/** What of an agent's prompts there is at most one of. */
+const ADDED_UNIQUES: Readonly<Record<string, readonly (readonly [string, string])[]>> = {
+  agent_prompts: ["active", "baseline"].map((flag) => [
+    `agent_prompts_one_${flag}`,
+    `CREATE UNIQUE INDEX agent_prompts_one_${flag} ON agent_prompts USING btree (agent_id) WHERE is_${flag}`,
+  ]),
+};
 
 /** Uniques in which two NULLs are the same. */
 const NULLS_NOT_DISTINCT = new Set([
@@ -162,11 +176,14 @@ suite("the catalog is the seed's", (database) => {
     expect(ours.tables).toEqual(TABLES.map(getTableName).toSorted());
   });
 
-  test.each(SEED_TABLES)("%s has the seed's columns and types, in order", (table) => {
+  test.each(SEED_TABLES)("%s has the seed's columns and types, in order, then ours", (table) => {
     const typed = (columns: readonly Column[]) => columns.map(({ name, type }) => [name, type]);
     const expected = inOurOrder(ofTable(seeds.columns, table));
     expect(expected).not.toHaveLength(0);
-    expect(typed(ofTable(ours.columns, table))).toEqual(typed(expected));
+    expect(typed(ofTable(ours.columns, table))).toEqual([
+      ...typed(expected),
+      ...(ADDED_COLUMNS[table] ?? []),
+    ]);
   });
 
   test.each(SEED_TABLES)("%s has the seed's defaults, and ours where it says none", (table) => {
@@ -174,9 +191,11 @@ suite("the catalog is the seed's", (database) => {
       name,
       said ?? ADDED_DEFAULTS[`${table}.${name}`] ?? ADDED_DEFAULTS[name] ?? null,
     ]);
-    expect(ofTable(ours.columns, table).map((column) => [column.name, column.default])).toEqual(
-      expected,
-    );
+    const added = (ADDED_COLUMNS[table] ?? []).map(([name]) => [name, null]);
+    expect(ofTable(ours.columns, table).map((column) => [column.name, column.default])).toEqual([
+      ...expected,
+      ...added,
+    ]);
   });
 
   test.each(SEED_TABLES)("%s demands what the seed and our decisions demand", (table) => {
@@ -188,7 +207,7 @@ suite("the catalog is the seed's", (database) => {
     );
   });
 
-  test.each(SEED_TABLES)("%s has its key and the seed's uniques, and no others", (table) => {
+  test.each(SEED_TABLES)("%s has its key and the seed's uniques, ours, and no others", (table) => {
     const uniques = ({ constraints, indexes }: Catalogued) => {
       const kept = definitions(ofTable(constraints, table));
       return ofTable(indexes, table)
@@ -202,7 +221,10 @@ suite("the catalog is the seed's", (database) => {
         : definition,
     ]);
     expect(expected).toContainEqual([`${table}_pkey`, "PRIMARY KEY (id)"]);
-    expect(uniques(ours)).toEqual(expected);
+    const added = ADDED_UNIQUES[table] ?? [];
+    expect(uniques(ours)).toEqual(
+      [...expected, ...added].toSorted(([a = ""], [b = ""]) => (a < b ? -1 : 1)),
+    );
   });
 
   test("the foreign keys are the seed's 37, and every rule of ours is one of a key's", () => {

@@ -203,6 +203,7 @@ function logsOf(story: Story, start: number, scripted?: ExecutionStatus): Log[] 
       userId: null,
       ...(isDone ? judged(story, version, at, chance) : UNJUDGED),
       metadata: {},
+      modelName: action.tokens ? story.model : null,
     };
     logs.push(log);
     at += log.latencyMs ?? 0;

@@ -173,11 +173,14 @@ export const agentExecutionLogs = tenantTable(
     promptVersionId: references("prompt_version_id", agentPrompts),
     /** The execution that this action is part of: the rows that share it and `agent_id` are one. */
     executionId: uuid("execution_id").notNull(),
-    /** When the action took place; it counts on that day in UTC. */
+    /** When the action began; its tokens and its cost count on that day in UTC. */
     timestamp: timestamptz("timestamp")
       .notNull()
       .default(sql`now()`),
-    /** What kind of action. Open: `llm_call`, `tool_call`, `reply`, whatever the agent does. */
+    /**
+     * What kind of action. Open; known are `agent_run`, `agent_step`, `llm_call`, `tool_call`,
+     * `retrieval` and `embedding`. An `agent_run` says how its execution ended and how long it took.
+     */
     actionType: text("action_type").notNull(),
     /** Which one of its kind, such as the name of the tool. NULL: not named. */
     actionName: text("action_name"),
@@ -199,7 +202,10 @@ export const agentExecutionLogs = tenantTable(
      * or not known; sums count it as 0.
      */
     estimatedCostUsd: usd("estimated_cost_usd"),
-    /** How the action ended, or `running`. One failed action makes its whole execution failed. */
+    /**
+     * How the action ended, or `running`. The last `agent_run` of an execution decides how all of it
+     * ended; without one a failed action makes its whole execution failed.
+     */
     status: text("status", { enum: EXECUTION_STATUSES }).notNull().default("success"),
     /** What went wrong, in the words of whatever failed. NULL: nothing, or not said. */
     errorMessage: text("error_message"),
@@ -240,6 +246,8 @@ export const agentExecutionLogs = tenantTable(
     metadata: jsonObject("metadata")
       .notNull()
       .default(sql`'{}'::jsonb`),
+    /** The model that answered. NULL: no model was called, or not known. */
+    modelName: name("model_name"),
   },
   (t) => [
     // Serves "the latest logs of an agent".
