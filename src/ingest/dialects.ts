@@ -3,8 +3,10 @@
  * of the Vercel AI SDK 5 to 7, OpenInference, traceloop. Data: to read one more spelling, add it here.
  */
 
-/** What a span is, by the words of `agent_execution_logs.action_type`. */
-export type SpanKind = "agent_run" | "llm_call" | "tool_call" | "retrieval" | "embedding";
+import type { ActionType } from "../values.ts";
+
+/** What a span is, before it is known what it is in. */
+export type SpanKind = Exclude<ActionType, "agent_step">;
 
 /** A chain is a run where it is in none, else a part of one. */
 type Meaning = SpanKind | "chain";

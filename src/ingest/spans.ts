@@ -257,6 +257,7 @@ function usageOf({ attributes, startTime }: FinishedSpan, kind: SpanKind, option
     at: new Date(milliseconds(startTime)),
   };
   return {
+    modelName: model && bounded(model, NAME_LENGTH),
     tokenCountInput: input,
     tokenCountOutput: output,
     estimatedCostUsd: usage ? attempted(() => options.cost?.(usage)) : undefined,
@@ -365,7 +366,6 @@ function metadataOf(span: FinishedSpan, kind: SpanKind, { conversation, user }: 
   };
   const inference = inferenceOf(kind) && {
     provider: providerOf(attributes),
-    model: text(attributes, TEXTS.model),
     finish_reason: text(attributes, TEXTS.finishReason),
     cache_read_tokens: tokens(attributes, TOKENS.cacheRead),
     cache_write_tokens: tokens(attributes, TOKENS.cacheWrite),

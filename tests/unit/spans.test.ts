@@ -40,7 +40,10 @@ describe.each(DIALECTS)("spans of the AI SDK 7, dialect %s", (dialect) => {
     const run = rowsOf(rows, "weather-agent");
     expect(sum(run.map(({ tokenCountInput }) => tokenCountInput))).toBe(250);
     expect(sum(run.map(({ tokenCountOutput }) => tokenCountOutput))).toBe(30);
-    expect(row("weather-agent", "agent_run")?.tokenCountInput).toBeUndefined();
+    expect(row("weather-agent", "agent_run")).not.toHaveProperty("tokenCountInput");
+    expect(new Set(run.map(({ modelName }) => modelName))).toEqual(
+      new Set([undefined, "gpt-5.1", "gpt-5.1-2026-01-01"]),
+    );
     expect(
       sum(
         run.map(({ metadata }) => Number(Reflect.get(Object(metadata), "cache_read_tokens") ?? 0)),
