@@ -100,7 +100,11 @@ async function installed() {
   await mkdir(at("app"));
   await writeFile(at("app", "package.json"), '{"name":"app","type":"module"}');
   const { devDependencies } = ownPackage;
-  const same = ["drizzle-orm", "drizzle-kit", "typescript", "@types/node"];
+  const same = [
+    ...["drizzle-orm", "drizzle-kit", "typescript", "@types/node"],
+    // A peer that ./otel alone needs.
+    "@opentelemetry/api",
+  ];
   await install(
     at("app"),
     tarball,
@@ -233,7 +237,7 @@ async function withoutOptionalPackages() {
   await writeFile(at("bare", "package.json"), '{"name":"bare"}');
   await install(at("bare"), "--omit=optional", tarball, "drizzle-orm@0.44.4");
   await cp(".ci/consumers/imports.mjs", at("bare", "imports.mjs"));
-  await run(process.execPath, ["imports.mjs"], { cwd: at("bare") });
+  await run(process.execPath, ["imports.mjs", "./otel"], { cwd: at("bare") });
   const said =
     "require('meta-agent-db').openEmbedded().catch((error) => console.log(error.message))";
   const message = await run(process.execPath, ["--eval", said], { cwd: at("bare") });

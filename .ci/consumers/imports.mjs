@@ -1,4 +1,5 @@
-// Loads every entry point both ways and says what that did beside loading code: nothing is expected.
+// Loads every entry point both ways, but for those it is given, and says what that did beside loading code:
+// nothing is expected.
 import childProcess from "node:child_process";
 import dns from "node:dns";
 import fs from "node:fs";
@@ -7,7 +8,10 @@ import net from "node:net";
 
 const require = createRequire(import.meta.url);
 const { exports } = require("meta-agent-db/package.json");
-const entries = Object.keys(exports).filter((entry) => exports[entry].import);
+const without = new Set(process.argv.slice(2));
+const entries = Object.keys(exports).filter(
+  (entry) => exports[entry].import && !without.has(entry),
+);
 const done = [];
 const watch = (object, names, label) => {
   for (const name of names) {

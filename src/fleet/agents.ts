@@ -10,6 +10,17 @@ export interface NamedAgent extends Partial<NewAgent> {
   readonly agentName: string;
 }
 
+/** Names that another organization has: they are unique in the whole database. */
+export class AgentNameTakenError extends Error {
+  override readonly name = "AgentNameTakenError";
+  readonly agentNames: readonly string[];
+
+  constructor(agentNames: readonly string[]) {
+    super(isTaken(agentNames));
+    this.agentNames = agentNames;
+  }
+}
+
 /** What {@link ensureAgents} found or made. */
 export interface EnsuredAgent {
   readonly agentName: string;
@@ -27,7 +38,7 @@ export interface EnsuredAgent {
  * @example
  * const [agent] = await ensureAgents(tx, [{ agentName: "invoice-reconciler", category: "operations" }]);
  * @throws {z.ZodError} for an agent that is none, by its index
- * @throws {Error} for names that another organization has: they are unique in the whole database; then none is made
+ * @throws {AgentNameTakenError} for names that another organization has; then none is made
  */
 export async function ensureAgents(
   tx: Executor,
@@ -62,7 +73,7 @@ export async function ensureAgents(
     await tx.execute(
       sql`delete from public.agent_registry where id = any (${textArray(made)}::uuid[])`,
     );
-    throw new Error(isTaken(taken));
+    throw new AgentNameTakenError(taken);
   }
   return ensured;
 }

@@ -1,0 +1,213 @@
+/** OTLP/JSON as spans: what the collector's file exporter writes, and the body of an export over HTTP. */
+import { kindOf } from "../schema/json.ts";
+import {
+  type Attributes,
+  type FinishedSpan,
+  type Instant,
+  type SpanScope,
+  scopeOf,
+} from "./spans.ts";
+
+/** A span of a document, with what it takes from the spans around it. */
+export interface OtlpSpan extends FinishedSpan {
+  readonly around: SpanScope | undefined;
+}
+
+/** A part of a document that could not be read, and was left out. */
+export interface OtlpProblem {
+  /** Where: the line, and the path inside it, as in `line 3: resourceSpans.0.scopeSpans.1.spans.7`. */
+  readonly place: string;
+  /** What was expected, and what came, in words without content. */
+  readonly message: string;
+}
+
+/** What {@link readOtlp} found. */
+export interface OtlpContent {
+  readonly spans: readonly OtlpSpan[];
+  readonly problems: readonly OtlpProblem[];
+}
+
+/**
+ * Reads the spans of OTLP/JSON: one `ExportTraceServiceRequest`, as text or parsed, or a text of JSON lines with
+ * one each. Parents are found in the whole of it, in any order, so that a span knows its agent; what is no span
+ * is told and does not keep the others out.
+ * @example
+ * const { spans, problems } = readOtlp(await readFile("traces.json", "utf8"));
+ * const found = spans.flatMap((span) => executionOf(span, {}, span.around) ?? []);
+ */
+export function readOtlp(json: unknown): OtlpContent {
+  const reader = new OtlpReader();
+  if (typeof json === "string") reader.readText(json);
+  else reader.readDocument(json, "");
+  return { spans: withScopes(reader.spans), problems: reader.problems };
+}
+
+/** A span, and where it stands. */
+interface Placed {
+  readonly span: FinishedSpan;
+  readonly key: string;
+  readonly parentKey: string;
+}
+
+class OtlpReader {
+  readonly spans: Placed[] = [];
+  readonly problems: OtlpProblem[] = [];
+
+  readText(text: string): void {
+    const whole = parsed(text);
+    if (whole) return this.readDocument(whole.value, "");
+    for (const [index, line] of text.split("\n").entries()) {
+      if (line.trim() === "") continue;
+      const place = `line ${index + 1}`;
+      const document = parsed(line);
+      if (document) this.readDocument(document.value, `${place}: `);
+      else this.#tell(place, "expected JSON");
+    }
+  }
+
+  readDocument(document: unknown, place: string): void {
+    if (!isRecord(document))
+      return this.#tell(place, `expected an object, got ${kindOf(document)}`);
+    // Lines of a collector may hold metrics or logs.
+    if (!("resourceSpans" in document)) return this.#tell(place, "expected resourceSpans");
+    this.#each(document, "resourceSpans", place, (found, at) => {
+      const resource = {
+        attributes: attributesOf(isRecord(found["resource"]) ? found["resource"] : {}),
+      };
+      // As it was called until 2022.
+      const scopes = "scopeSpans" in found ? "scopeSpans" : "instrumentationLibrarySpans";
+      this.#each(found, scopes, `${at}.`, (scope, inside) =>
+        this.#each(scope, "spans", `${inside}.`, (span, where) => {
+          try {
+            this.#add(span, resource, where);
+          } catch {
+            this.#tell(where, "is nested too deep");
+          }
+        }),
+      );
+    });
+  }
+
+  #each(
+    parent: Members,
+    key: string,
+    place: string,
+    read: (member: Members, place: string) => void,
+  ): void {
+    const members = parent[key] ?? [];
+    if (!Array.isArray(members)) {
+      return this.#tell(place + key, `expected a list, got ${kindOf(members)}`);
+    }
+    for (const [index, member] of members.entries()) {
+      const at = `${place}${key}.${index}`;
+      if (isRecord(member)) read(member, at);
+      else this.#tell(at, `expected an object, got ${kindOf(member)}`);
+    }
+  }
+
+  #add(span: Members, resource: FinishedSpan["resource"], place: string): void {
+    const [traceId, spanId] = [idOf(span["traceId"]), idOf(span["spanId"])];
+    if (!traceId || !spanId) return this.#tell(place, "expected a traceId and a spanId");
+    const startTime = instantOf(span["startTimeUnixNano"]);
+    if (!startTime) return this.#tell(place, "expected startTimeUnixNano, nanoseconds since 1970");
+    const endTime = instantOf(span["endTimeUnixNano"]);
+    if (!endTime) return this.#tell(place, "has not ended: expected endTimeUnixNano");
+    const parent = idOf(span["parentSpanId"]);
+    const read: FinishedSpan = {
+      name: textOf(span["name"]),
+      attributes: attributesOf(span),
+      resource,
+      startTime,
+      endTime,
+      status: statusOf(span["status"]),
+      events: listOf(span["events"]).map((event) => ({
+        name: textOf(event["name"]),
+        attributes: attributesOf(event),
+      })),
+      parentSpanContext: parent ? { spanId: parent } : undefined,
+      spanContext: () => ({ traceId, spanId }),
+    };
+    this.spans.push({
+      span: read,
+      key: `${traceId}/${spanId}`,
+      parentKey: `${traceId}/${parent}`,
+    });
+  }
+
+  #tell(place: string, message: string): void {
+    this.problems.push({ place: place.replace(/[.: ]+$/, ""), message });
+  }
+}
+
+/** Gives spans what they take from those around them. */
+function withScopes(spans: readonly Placed[]): OtlpSpan[] {
+  const byKey = new Map(spans.map((placed) => [placed.key, placed]));
+  const arounds = new Map<Placed, SpanScope | undefined>();
+  for (const placed of spans) {
+    const way = new Set<Placed>();
+    // Who is its own ancestor has none.
+    for (let at: Placed | undefined = placed; at && !arounds.has(at) && !way.has(at);) {
+      way.add(at);
+      at = byKey.get(at.parentKey);
+    }
+    for (const inner of [...way].toReversed()) {
+      const outer = byKey.get(inner.parentKey);
+      const isKnown = outer !== undefined && arounds.has(outer);
+      arounds.set(inner, isKnown ? scopeOf(outer.span, arounds.get(outer)) : undefined);
+    }
+  }
+  return spans.map((placed) => ({ ...placed.span, around: arounds.get(placed) }));
+}
+
+// ── Members ──
+
+type Members = Readonly<Record<string, unknown>>;
+
+const isRecord = (value: unknown): value is Members =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+const listOf = (value: unknown): Members[] => (Array.isArray(value) ? value.filter(isRecord) : []);
+
+const textOf = (value: unknown) => (typeof value === "string" ? value : "");
+
+function parsed(text: string): { readonly value: unknown } | undefined {
+  try {
+    return { value: JSON.parse(text) };
+  } catch {
+    return undefined;
+  }
+}
+
+/** Hex digits in either case; nothing but zeros is none. */
+const idOf = (value: unknown): string | undefined =>
+  typeof value === "string" && /[^0]/.test(value) ? value.toLowerCase() : undefined;
+
+/** Nanoseconds as digits: a number is too coarse for them, but its milliseconds are right. */
+function instantOf(value: unknown): Instant | undefined {
+  if (typeof value !== "string" && typeof value !== "number") return undefined;
+  if (!/^\d{1,20}$/.test(String(value)) || Number(value) === 0) return undefined;
+  const nanoseconds = BigInt(value);
+  return [Number(nanoseconds / 1_000_000_000n), Number(nanoseconds % 1_000_000_000n)];
+}
+
+function statusOf(value: unknown): FinishedSpan["status"] {
+  const { code, message } = isRecord(value) ? value : {};
+  const isError = code === 2 || code === "STATUS_CODE_ERROR";
+  return { code: isError ? 2 : 0, message: textOf(message) };
+}
+
+const attributesOf = (holder: Members): Attributes =>
+  Object.fromEntries(
+    listOf(holder["attributes"]).map(({ key, value }) => [textOf(key), valueOf(value)]),
+  );
+
+/** An `AnyValue`. Undefined for what is none. */
+function valueOf(value: unknown): unknown {
+  if (!isRecord(value)) return undefined;
+  const { stringValue, boolValue, intValue, doubleValue, bytesValue, arrayValue, kvlistValue } =
+    value;
+  if (isRecord(arrayValue)) return listOf(arrayValue["values"]).map(valueOf);
+  if (isRecord(kvlistValue)) return attributesOf({ attributes: kvlistValue["values"] });
+  const number = intValue ?? doubleValue;
+  return stringValue ?? boolValue ?? (number === undefined ? bytesValue : Number(number));
+}
