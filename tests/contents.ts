@@ -2,7 +2,10 @@ import { getTableName } from "drizzle-orm";
 import { TABLES } from "../src/schema/all.ts";
 import type { Query } from "./engine.ts";
 
-/** How many rows each of the tables has, and a checksum of all that is in them, but for some columns. */
+/**
+ * How many rows each of the tables has, and a checksum of all that is in them, but for some columns. A column without
+ * a value is as one that is not there yet.
+ */
 export async function contents(
   query: Query,
   tables: readonly string[] = TABLES.map(getTableName),
@@ -11,7 +14,9 @@ export async function contents(
   const left = `array[${without.map((column) => `'${column}'`).join(", ")}]::text[]`;
   const counts = tables.map(
     (table) => `select '${table}' as "table", count(*)::int as count,
-      md5(string_agg(md5((to_jsonb(t) - ${left})::text), '' order by id)) as checksum from "${table}" as t`,
+      md5(string_agg(md5((
+        select jsonb_object_agg(key, value) from jsonb_each(to_jsonb(t) - ${left}) where value <> 'null'
+      )::text), '' order by id)) as checksum from "${table}" as t`,
   );
   const rows = await query<{ table: string; count: number; checksum: string | null }>(
     counts.join(" union all "),
