@@ -233,7 +233,7 @@ export class Delivery {
   async #store(group: readonly Item[]): Promise<Item[]> {
     const [first] = group;
     if (!first) return [];
-    const rows = group.map(({ agent, execution }) => ({ ...execution, agentId: agent.id ?? "" }));
+    const rows = group.map(({ agent, execution }) => ({ agentId: agent.id ?? "", ...execution }));
     const refused: { item: Item; error: z.ZodError }[] = [];
     const onRefused = (index: number, error: z.ZodError) => {
       const item = group[index];
