@@ -82,9 +82,9 @@ suite("ensureAgents", (database) => {
     });
     await withServiceRole(database.db, async (tx) => {
       expect(await ensureAgents(tx, [{ agentName: theirs }])).toMatchObject([{ isNew: false }]);
-      await expect(ensureAgents(tx, [{ agentName: theirs, organizationId: OURS }])).rejects.toThrow(
-        "another organization",
-      );
+      await expect(
+        ensureAgents(tx, [{ agentName: theirs, organizationId: OURS }]),
+      ).rejects.toMatchObject({ name: "AgentNameTakenError", agentNames: [theirs] });
       expect(await ensureAgents(tx, [{ agentName: fresh, organizationId: OURS }])).toMatchObject([
         { isNew: true },
       ]);
