@@ -12,15 +12,17 @@ import {
   INCOMING_TABLE,
   type Incoming,
   type Inserted,
+  type StoredEmbedding,
   NEW_ID,
+  addEmbeddings,
   complete,
   dangling,
   differing,
+  fillEmbeddings,
   fromJson,
   fromTable,
   insert,
   lockLogs,
-  writeEmbeddings,
 } from "./statements.ts";
 import { type Executor, one, rows } from "../../client/sql.ts";
 import { refuseOtherDrivers } from "../../client/driver.ts";
@@ -346,10 +348,20 @@ async function embedEach(
   ofLog: ReadonlyMap<string, Embedded>,
   completing: ReadonlySet<number>,
 ): Promise<Differing[]> {
-  const json = Array.from(ofLog, ([id, [, row]]) => `{"execution_log_id":"${id}",${row.json}`);
-  const replacing = Array.from(ofLog, ([id, [n]]) => (completing.has(n) ? [id] : [])).flat();
-  const found = rows<{ id: string }>(await tx.execute(writeEmbeddings(json, replacing)));
-  return found.flatMap(({ id }) => {
+  const json = (logs: ReadonlyMap<string, Embedded>) =>
+    Array.from(logs, ([id, [, row]]) => `{"execution_log_id":"${id}",${row.json}`);
+  const replacing = new Set([...ofLog].flatMap(([id, [n]]) => (completing.has(n) ? [id] : [])));
+  const stored = rows<StoredEmbedding>(await tx.execute(addEmbeddings(json(ofLog))));
+  const others = stored.filter(({ id, differs }) => differs && !replacing.has(id));
+  const changing = stored.filter(
+    ({ id, lacks, differs }) => (lacks && !differs) || (replacing.has(id) && (lacks || differs)),
+  );
+  if (changing.length > 0) {
+    const changed = new Set(changing.map(({ id }) => id));
+    const left = new Map([...ofLog].filter(([id]) => changed.has(id)));
+    await tx.execute(fillEmbeddings(json(left), replacing));
+  }
+  return others.flatMap(({ id }) => {
     const [n] = ofLog.get(id) ?? [];
     return n === undefined ? [] : [{ n, id }];
   });

@@ -180,35 +180,54 @@ export const lockLogs = (logs: readonly string[]): SQL => sql`
   ) as locked`;
 
 const VECTORS = ["input_embedding", "output_embedding", "error_embedding"];
-const each = (condition: (vector: string) => string) => VECTORS.map(condition).join(" or ");
-const VECTORS_OF_E = VECTORS.map((vector) => `e.${vector}`).join(", ");
+const vectors = (write: (vector: string) => string, between = ", ") =>
+  sql.raw(VECTORS.map(write).join(between));
 
-/**
- * Writes embeddings, one an id, and answers the ids whose stored ones are others.
- * @param replacing ids whose stored ones give way
- */
-export const writeEmbeddings = (
-  embeddings: readonly string[],
-  replacing: readonly string[],
-): SQL => sql`
+/** Embeddings on their way, one a log that the caller sees. */
+const arriving = (embeddings: readonly string[]): SQL => sql`
   with e as materialized (
-    select l.id, l.organization_id, l.id = any (${listed(replacing)}::uuid[]) as replaces, ${sql.raw(VECTORS_OF_E)}
+    select l.id, l.organization_id, ${vectors((vector) => `e.${vector}`)}
     from json_populate_recordset(null::public.execution_embeddings, ${`[${embeddings.join(",")}]`}::text::json) as e
     cross join lateral (
       select id, organization_id from public.agent_execution_logs where ${byKey("id", "e.execution_log_id")}
     ) as l
-  ), ${sql.raw(`filled as (
-    update public.execution_embeddings as x
-    set ${VECTORS.map((vector) => `${vector} = case when e.replaces then coalesce(e.${vector}, x.${vector}) else coalesce(x.${vector}, e.${vector}) end`).join(", ")}
-    from e where x.execution_log_id = e.id
-      and (${each((vector) => `e.${vector} is not null and (x.${vector} is null or e.replaces)`)})
-  ), added as (
-    insert into public.execution_embeddings (execution_log_id, organization_id, ${VECTORS.join(", ")})
-    select e.id, e.organization_id, ${VECTORS_OF_E} from e
-    where not exists (select from public.execution_embeddings as x where `)}${byKey("x.execution_log_id", "e.id")}${sql.raw(`)
+  )`;
+
+/** Adds embeddings to logs that have none, and answers of the others how they are not what is given. */
+export const addEmbeddings = (embeddings: readonly string[]): SQL => sql`${arriving(embeddings)},
+  added as (
+    insert into public.execution_embeddings (execution_log_id, organization_id, ${vectors((vector) => vector)})
+    select e.id, e.organization_id, ${vectors((vector) => `e.${vector}`)} from e
+    where not exists (select from public.execution_embeddings as x where ${byKey("x.execution_log_id", "e.id")})
   )
-  select e.id::text as id from e join public.execution_embeddings as x on x.execution_log_id = e.id
-  where not e.replaces and (${each((vector) => `e.${vector} <> x.${vector}`)})`)}`;
+  select e.id::text as id,
+    (${vectors((vector) => `e.${vector} is not null and x.${vector} is null`, " or ")}) as lacks,
+    coalesce(${vectors((vector) => `e.${vector} <> x.${vector}`, " or ")}, false) as differs
+  from e cross join lateral (
+    select * from public.execution_embeddings as x where ${byKey("x.execution_log_id", "e.id")}
+  ) as x`;
+
+/** What {@link addEmbeddings} answers. */
+export interface StoredEmbedding {
+  readonly id: string;
+  /** Whether one that is given was NULL. */
+  readonly lacks: boolean;
+  /** Whether one that is given was another. */
+  readonly differs: boolean;
+}
+
+/**
+ * Fills in embeddings that were NULL.
+ * @param replacing ids whose stored ones give way
+ */
+export const fillEmbeddings = (
+  embeddings: readonly string[],
+  replacing: Iterable<string>,
+): SQL => sql`${arriving(embeddings)}
+  update public.execution_embeddings as x
+  set ${vectors((vector) => `${vector} = case when e.replaces then coalesce(e.${vector}, x.${vector}) else coalesce(x.${vector}, e.${vector}) end`)}
+  from (select *, id = any (${listed(replacing)}::uuid[]) as replaces from e) as e
+  where x.execution_log_id = e.id`;
 
 /** What {@link insert} answers. */
 export interface Inserted {
