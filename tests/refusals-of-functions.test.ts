@@ -241,6 +241,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 
 /** Functions that refuse nothing, and why. */
 const NEVER: Readonly<Record<string, string>> = {
+  AgentNameTakenError: "an error itself",
   LockedError: "an error itself",
   MigrationError: "an error itself",
   RepairError: "an error itself",
