@@ -230,7 +230,7 @@ describe.skipIf(inject("server") === "")("several migrators", () => {
     const { name, when } = MIGRATIONS[place] ?? { name: "", when: 0 };
     await database.query(`delete from drizzle.__meta_agent_migrations where created_at >= ${when}`);
     const before = await catalog(database.query);
-    const lockTables = tableNames.map((name) => `lock table ${name} in access exclusive mode`);
+    const lockTables = tableNames.map((table) => `lock table ${table} in access exclusive mode`);
     await during(lockTables, async () => {
       const outcome = await migrateOn(database.url, "--lock-timeout", "0.2");
       expect(outcome).toMatchObject({ code: 3, stdout: "" });
