@@ -100,6 +100,21 @@ suite("ensureAgents", (database) => {
     });
   });
 
+  test.skipIf(engine === "embedded")(
+    "callers that name the same agents in opposite orders do not wait for each other for ever",
+    async () => {
+      for (let round = 0; round < 5; round += 1) {
+        const agents = names(200).map((agentName) => ({ agentName }));
+        const all = await Promise.all(
+          [agents, agents.toReversed(), agents, agents.toReversed()].map((mine) =>
+            asUs((tx) => ensureAgents(tx, mine)),
+          ),
+        );
+        expect(new Set(all.flat().map(({ id }) => id)).size).toBe(200);
+      }
+    },
+  );
+
   test.skipIf(engine === "embedded")("of many callers at once one makes each agent", async () => {
     for (let round = 0; round < 5; round += 1) {
       const agents = names(20).map((agentName) => ({ agentName }));
