@@ -198,10 +198,10 @@ inEnvironment("a plain database whose owner is no superuser", openAsOwner, (curr
   ]);
 
   test("the refusal named all that a superuser had to run, and no more", () => {
-    expect(current().asked.split("; ")).toEqual([
-      "CREATE ROLE anon NOLOGIN NOINHERIT",
-      "CREATE ROLE authenticated NOLOGIN NOINHERIT",
-      "CREATE ROLE service_role NOLOGIN NOINHERIT",
+    expect(current().asked.split("\n")).toEqual([
+      "CREATE ROLE anon NOLOGIN NOINHERIT;",
+      "CREATE ROLE authenticated NOLOGIN NOINHERIT;",
+      "CREATE ROLE service_role NOLOGIN NOINHERIT;",
       "CREATE EXTENSION vector;",
     ]);
   });

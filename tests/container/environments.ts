@@ -153,7 +153,7 @@ export async function openAsOwner(): Promise<Environment & { readonly asked: str
 async function missingStatements(url: string): Promise<string> {
   const error: unknown = await ours(url).catch((reason: unknown) => reason);
   const message = error instanceof MigrationError ? error.message : "";
-  const [, statements] = /needs first: (.+) \(42501\)\n/.exec(message) ?? [];
+  const [, statements] = /does the same\.\n([^]+;)\nNothing was applied/.exec(message) ?? [];
   if (statements === undefined) throw new Error(`no statements were asked for`, { cause: error });
   return statements;
 }

@@ -93,16 +93,18 @@ suite("recording executions, between sessions", (database) => {
   });
 
   test("an agent that is made while its reference is looked into is no bad reference", async () => {
-    const late = newAgent();
+    const [late, organization] = [newAgent(), randomUUID()];
     const { db: beside, close } = connect(database.url, { max: 1 });
-    await asTenant(async (tx) => {
+    await withOrganization(database.db, organization, async (tx) => {
       const execute = tx.execute.bind(tx);
       let statements = 0;
       // After the insert that found nobody, and before it is asked which entries name nobody.
       Reflect.set(tx, "execute", async (query: SQL) => {
         statements += 1;
         if (statements === 2)
-          await asTenant((other) => other.insert(agentRegistry).values(late), beside);
+          await withOrganization(beside, organization, (other) =>
+            other.insert(agentRegistry).values(late),
+          );
         return execute(query);
       });
       const entries = [newExecutionLog({ agentId: late.id })];

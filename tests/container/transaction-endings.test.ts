@@ -19,9 +19,9 @@ import { administer } from "../setup/server.ts";
 import { pgbouncer, startPooler } from "./pgbouncer.ts";
 import { type Deed, type Wire, layWire } from "./wire.ts";
 
-/** Milliseconds until pg gives a statement up. */
-const PATIENCE = 1000;
-const TEST_SECONDS = 20;
+/** Milliseconds until pg gives a statement up, in the endings that are about it. */
+const PATIENCE = 2000;
+const TEST_SECONDS = 30;
 
 interface Opened {
   readonly db: Database;
@@ -38,7 +38,8 @@ interface Form {
   readonly without: Partial<Record<Need, string>>;
   /** What its next borrower may find: nothing, but for the one connection of a single client. */
   readonly allows: readonly string[];
-  open(url: string): Promise<Opened>;
+  /** @param patience - milliseconds until the driver gives a statement up, where it can; without end if absent */
+  open(url: string, patience?: number): Promise<Opened>;
 }
 
 const WITHOUT_IN_POSTGRES_JS: Form["without"] = {
@@ -50,25 +51,26 @@ const WITHOUT_IN_POSTGRES_JS: Form["without"] = {
 
 /** On one connection, whose next user is known. */
 const openPostgresJs = async (url: string): Promise<Opened> =>
-  connect(url, { max: 1, connectTimeout: 3, maxBackoff: 0.1 });
+  connect(url, { max: 1, connectTimeout: 8, maxBackoff: 0.1 });
 
 const openPool = async (
   url: string,
+  patience?: number,
   onConnect: (client: ClientBase) => void = () => {},
 ): Promise<Opened> => {
   const pool = new Pool({
     connectionString: url,
     max: 1,
-    query_timeout: PATIENCE,
-    connectionTimeoutMillis: 2000,
+    query_timeout: patience,
+    connectionTimeoutMillis: 8000,
   });
   pool.on("error", () => {});
   pool.on("connect", onConnect);
   return { db: drizzlePg(pool, { schema }), close: () => pool.end() };
 };
 
-const openClient = async (url: string): Promise<Opened> => {
-  const client = new Client({ connectionString: url, query_timeout: PATIENCE });
+const openClient = async (url: string, patience?: number): Promise<Opened> => {
+  const client = new Client({ connectionString: url, query_timeout: patience });
   client.on("error", () => {});
   await client.connect();
   return { db: drizzlePg(client, { schema }), close: () => client.end() };
@@ -84,7 +86,7 @@ const PG_POOL: Form = {
   name: "pg pool",
   without: {},
   allows: [],
-  open: async (url) => openPool(url),
+  open: openPool,
 };
 const FORMS: readonly Form[] = [
   POSTGRES_JS,
@@ -305,7 +307,7 @@ const ACTS = {
 /** Drizzle's own transaction with the same switch, and a pool whose lost clients somebody listens to. */
 const NAIVE_POOL: Form = {
   ...PG_POOL,
-  open: async (url) => openPool(url, (client) => client.on("error", () => {})),
+  open: async (url, patience) => openPool(url, patience, (client) => client.on("error", () => {})),
 };
 const naive: Act = (db, organization, work) =>
   db.transaction(async (tx) => {
@@ -351,7 +353,10 @@ describe.skipIf(inject("server") === "")("the connection of a transaction that e
     if (pooler) finish(() => pooler.stop());
     const wire = await layWire(pooler ? pooler.url("client") : login.href);
     finish(() => wire.close());
-    const { db, close } = await form.open(wire.url);
+    const { db, close } = await form.open(
+      wire.url,
+      ending.needs === "client-side timeout" ? PATIENCE : undefined,
+    );
     finish(async () => {
       await within(1000, close()).catch(() => {});
     });
@@ -364,7 +369,7 @@ describe.skipIf(inject("server") === "")("the connection of a transaction that e
       await tx.insert(agentRegistry).values(newAgent({ organizationId: predecessor }));
       await ending.end?.(tx, { wire, database });
     });
-    const error = await within(8000, acted).then(
+    const error = await within(15_000, acted).then(
       () => undefined,
       (refused: unknown) => refused,
     );
