@@ -44,6 +44,22 @@ export {
 export { type DatabaseError, databaseError, explain, isUnreachable } from "./client/errors.ts";
 export type { Finding } from "./operate/drift/findings.ts";
 export * from "./fleet/agents.ts";
+export {
+  type BudgetAlert,
+  type BudgetCorrection,
+  type BudgetOptions,
+  type BudgetState,
+  type BudgetWindow,
+  type ExceededBudget,
+  type ExpireOptions,
+  type ExpireResult,
+  type Reservation,
+  type ReservedExecution,
+  budgetStatus,
+  expireExecutions,
+  refreshBudgets,
+  reserveExecution,
+} from "./fleet/budgets.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";

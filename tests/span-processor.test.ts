@@ -156,7 +156,13 @@ suite("AgentSpanProcessor", (database) => {
           executions.map(({ execution }, n) => ({ ...execution, agentId: agents[n]?.id ?? "" })),
         );
       });
-      expect(result).toEqual({ inserted: 0, completed: 0, repeated: 12, conflicting: [] });
+      expect(result).toEqual({
+        inserted: 0,
+        completed: 0,
+        repeated: 12,
+        conflicting: [],
+        alerts: [],
+      });
       await recorded(first, spans);
       expect(first.counts).toMatchObject({ conflicting: 0, lost: 0, retries: 0 });
       expect(await stored(us, spans)).toEqual(found);

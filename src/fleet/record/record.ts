@@ -27,6 +27,8 @@ import {
 import { type Executor, one, rows } from "../../client/sql.ts";
 import { refuseOtherDrivers } from "../../client/driver.ts";
 import { databaseError } from "../../client/errors.ts";
+import { type BudgetAlert, type Charge, charge } from "../budgets.ts";
+import { momentOf } from "../moment.ts";
 import { queuePerSession } from "../../client/queue.ts";
 
 export type { NewExecution };
@@ -41,6 +43,8 @@ export interface RecordResult {
   readonly repeated: number;
   /** Ids of entries whose id was taken by a row that holds something else. That row was left as it is. */
   readonly conflicting: readonly string[];
+  /** Budgets whose early alert this has crossed, where it charged or settled a reservation. */
+  readonly alerts: readonly BudgetAlert[];
 }
 
 /** How to record. What the callbacks return is awaited, and what they throw or reject with is the call's. */
@@ -55,6 +59,19 @@ export interface RecordOptions {
    * transaction.
    */
   readonly onProgress?: (entries: number) => unknown;
+}
+
+/** How {@link recordExecutions} records. */
+export interface RecordAllOptions extends Pick<RecordOptions, "onRefused"> {
+  /**
+   * Whether what new rows cost, and completed ones more or less than before, is added to the budgets that bind
+   * their agents. They stay locked until the transaction ends, so that those who charge one organization's
+   * budget take turns from here to there. Reservations are settled without it. Default: false;
+   * `refreshBudgets` counts what was not charged.
+   */
+  readonly charge?: boolean | undefined;
+  /** When it is charged: the windows of that instant are. Default: the database's clock. */
+  readonly now?: Date | undefined;
 }
 
 /**
@@ -87,12 +104,13 @@ export interface RecordOptions {
 export async function recordExecutions(
   tx: Executor,
   entries: readonly NewExecution[],
-  { onRefused }: Pick<RecordOptions, "onRefused"> = {},
+  { onRefused, charge: charges = false, now }: RecordAllOptions = {},
 ): Promise<RecordResult> {
+  const options = { onRefused, charges, moment: momentOf("recordExecutions", now) };
   return inTurn(tx._.session, () =>
     entries.length > INLINE_ENTRIES
-      ? tx.transaction((inner) => new Recorder(inner, { onRefused }).recordAll(entries))
-      : new Recorder(tx, { onRefused, whole: true }).recordAll(entries),
+      ? tx.transaction((inner) => new Recorder(inner, options).recordAll(entries))
+      : new Recorder(tx, { ...options, whole: true }).recordAll(entries),
   );
 }
 
@@ -127,6 +145,9 @@ interface RecorderOptions {
   readonly whole?: boolean;
   /** Whether the chunks before one that fails stay. */
   readonly savepoints?: boolean;
+  /** Whether all that rows cost is charged, not only what completes a reservation. */
+  readonly charges?: boolean;
+  readonly moment?: SQL;
 }
 
 /** Sends batches, the next while PostgreSQL has the last. */
@@ -136,7 +157,9 @@ class Recorder {
     completed: 0,
     repeated: 0,
     conflicting: new Array<string>(),
+    alerts: new Array<BudgetAlert>(),
   };
+  readonly #charges: Charge[] = [];
   #settled: Promise<void> = Promise.resolve();
   #copied: Promise<void> = Promise.resolve();
   /** Whether COPY is possible; unknown until it is needed. */
@@ -157,6 +180,18 @@ class Recorder {
   async recordAll(
     entries: AsyncIterable<NewExecution> | Iterable<NewExecution>,
   ): Promise<RecordResult> {
+    try {
+      await this.#sendAll(entries);
+    } catch (error) {
+      // What stays has cost what it has.
+      if (this.options.savepoints) await this.#settleUp();
+      throw error;
+    }
+    await this.#settleUp();
+    return this.#report;
+  }
+
+  async #sendAll(entries: AsyncIterable<NewExecution> | Iterable<NewExecution>): Promise<void> {
     let batch = new Batch(0);
     try {
       for await (const entry of entries) {
@@ -170,7 +205,11 @@ class Recorder {
     } finally {
       await this.#settled;
     }
-    return this.#report;
+  }
+
+  /** Last of all: budgets are locked until the transaction ends. */
+  async #settleUp(): Promise<void> {
+    this.#report.alerts.push(...(await charge(this.tx, this.#charges, this.options.moment)));
   }
 
   /** Validating takes the thread: a COPY goes first, for PostgreSQL has nothing else to do; then it is the answers' turn. */
@@ -263,9 +302,10 @@ class Recorder {
     const source =
       typeof encoded === "string" ? fromJson(encoded) : await this.#copyRows(tx, encoded);
     const incoming = () => source([...batch.bad.keys()]);
-    const { inserted, ids } = await this.#insert(tx, batch, incoming);
+    const { inserted, ids, charges } = await this.#insert(tx, batch, incoming);
     const isNew = inserted === batch.length;
-    const review = { batch, incoming, ids, isTolerant: this.options.onRefused !== undefined };
+    const { charges: charging = false, onRefused } = this.options;
+    const review = { batch, incoming, ids, isTolerant: onRefused !== undefined, charges: charging };
     const there = isNew ? NOTHING_THERE : await reviewed(tx, review);
     if (!isNew && batch.embeddings.size > 0)
       await tx.execute(lockLogs([...batch.embeddings].map(logOf)));
@@ -274,12 +314,16 @@ class Recorder {
     this.#report.completed += there.completed.length;
     this.#report.repeated += batch.length - inserted - there.completed.length - changed.length;
     this.#report.conflicting.push(...changed.toSorted((a, b) => a.n - b.n).map(({ id }) => id));
+    this.#charges.push(...charges, ...there.charges);
   }
 
   async #insert(tx: Executor, batch: Batch, incoming: () => SQL): Promise<Inserted> {
     // Again, until a reference that was bad leads somewhere or its entries are refused: others come and go meanwhile.
     for (;;) {
-      const result = await one<Inserted>(tx, insert(incoming(), batch));
+      const result = await one<Inserted>(
+        tx,
+        insert(incoming(), batch, this.options.charges ?? false),
+      );
       if (!result.dangling) return result;
       const bad = rows<Place>(await tx.execute(dangling(incoming(), batch)));
       batch.refuse(bad, "no row that the caller sees has this id");
@@ -288,10 +332,11 @@ class Recorder {
   }
 }
 
-const NOTHING_THERE: { completed: Completed["completed"]; others: Differing[] } = {
-  completed: [],
-  others: [],
-};
+const NOTHING_THERE: Reviewed = { completed: [], charges: [], others: [] };
+
+interface Reviewed extends Pick<Completed, "completed" | "charges"> {
+  readonly others: Differing[];
+}
 
 interface Review {
   readonly batch: Batch;
@@ -300,11 +345,18 @@ interface Review {
   readonly ids: string | null;
   /** Whether the others are dealt with where an entry is refused. */
   readonly isTolerant: boolean;
+  readonly charges: boolean;
 }
 
 /** Completes rows, and answers the entries whose id is taken by a row that holds something else. */
-async function reviewed(tx: Executor, { batch, incoming, ids, isTolerant }: Review) {
-  const { hidden, completed } = await one<Completed>(tx, complete(incoming(), isTolerant));
+async function reviewed(
+  tx: Executor,
+  { batch, incoming, ids, isTolerant, charges: charging }: Review,
+): Promise<Reviewed> {
+  const { hidden, completed, charges } = await one<Completed>(
+    tx,
+    complete(incoming(), isTolerant, charging),
+  );
   if (hidden.length > 0) {
     const places = hidden.map((n) => ({ n, key: "id" }));
     batch.refuse(places, "taken: a row with this id exists, and the caller does not see it");
@@ -316,7 +368,7 @@ async function reviewed(tx: Executor, { batch, incoming, ids, isTolerant }: Revi
     }
   }
   const others = rows<Differing>(await tx.execute(differing(incoming(), completed)));
-  return { completed, others };
+  return { completed, charges, others };
 }
 
 /** An entry's place, and its row with embeddings. */

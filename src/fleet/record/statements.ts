@@ -3,6 +3,7 @@ import { type SQL, sql } from "drizzle-orm";
 import { byKey, isKey, textArray } from "../../client/sql.ts";
 import { type Batch, CHUNK_ENTRIES, COLUMNS, FIELDS, REFERENCES } from "./batch.ts";
 import { copyType } from "./binary-copy.ts";
+import type { Charge } from "../budgets.ts";
 
 /** The key of an entry without one: of its own time, if it names one. */
 export const NEW_ID =
@@ -71,15 +72,25 @@ const INSERT = sql.raw(`
 /** Of two callers with the same ids one waits; in different orders each would wait for the other. */
 const ORDER = sql.raw("order by r.id, r.n");
 
-/** Inserts nothing where a reference leads nowhere. */
-export const insert = (incoming: SQL, batch: Batch): SQL => sql`${incoming},
+/** What new rows cost, by agent and day, as `charges`. */
+const CHARGES = sql.raw(`(select coalesce(json_agg(spent), '[]') from (
+    select agent_id as agent, organization_id as organization, date_trunc('day', timestamp, 'UTC') as at, sum(estimated_cost_usd)::text as usd
+    from new where estimated_cost_usd > 0 group by 1, 2, 3) as spent)`);
+const OF_NEW = sql.raw("id, agent_id, organization_id, timestamp, estimated_cost_usd");
+
+/**
+ * Inserts nothing where a reference leads nowhere.
+ * @param charges whether it answers what the new rows cost
+ */
+export const insert = (incoming: SQL, batch: Batch, charges: boolean): SQL => sql`${incoming},
   parents as materialized (
     select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
   ),
   dangling as (${DANGLING}),
-  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning id)
+  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning ${charges ? OF_NEW : sql.raw("id")})
   select count(*)::int as inserted, exists (select from dangling) as dangling,
-    case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids
+    case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids,
+    ${charges ? CHARGES : sql.raw("'[]'::json")} as charges
   from new`;
 
 /** Every entry with a reference that leads nowhere: {@link insert} names the first of each. */
@@ -122,8 +133,13 @@ const SET = COLUMNS.filter(({ key }) => !FIXED.has(key))
  * Of the ids that exist: whose row the caller does not see, and whose is completed now. A statement of its own,
  * and locks first: an insert that does nothing and an update in one would lose what another caller completes.
  * @param isTolerant whether the others are completed where the caller does not see a row
+ * @param charges whether what they cost more or less than before counts where nothing was reserved, too
  */
-export const complete = (incoming: SQL, isTolerant: boolean): SQL => sql`${incoming},
+export const complete = (
+  incoming: SQL,
+  isTolerant: boolean,
+  charges: boolean,
+): SQL => sql`${incoming},
   hidden as materialized (
     select r.n from incoming as r
     where r.id is not null and not exists (select from public.agent_execution_logs as l where ${byKey("l.id", "r.id")})
@@ -132,23 +148,29 @@ export const complete = (incoming: SQL, isTolerant: boolean): SQL => sql`${incom
     where r.id is not null and r.status is distinct from 'running' ${isTolerant ? undefined : sql`and not exists (select from hidden)`}
     order by r.id, r.n
   ), locked as materialized (
-    select l.id from final cross join lateral (
-      select l.id, l.status, l.error_type from public.agent_execution_logs as l
+    select l.* from final cross join lateral (
+      select l.id, l.estimated_cost_usd as usd, l.metadata ? 'reserved_usd' as is_reserved
+      from public.agent_execution_logs as l
       where ${isKey("l.id", "final.id")} and ${sql.raw(OPEN)} order by l.id for no key update
     ) as l
   ), completed as (
     update public.agent_execution_logs as l set ${sql.raw(SET)}
     from locked join final as r on r.id = locked.id
     where l.id = locked.id and ${sql.raw(OPEN)} and ${sql.raw(AGREES)}
-    returning r.n, l.id
+    returning r.n, l.id, l.agent_id, l.organization_id, l.timestamp, coalesce(l.estimated_cost_usd, 0) - coalesce(locked.usd, 0) as usd,
+      locked.is_reserved
   )
   select (select coalesce(json_agg(n order by n), '[]') from hidden) as hidden,
-    (select coalesce(json_agg(json_build_object('n', n, 'id', id) order by n), '[]') from completed) as completed`;
+    (select coalesce(json_agg(json_build_object('n', n, 'id', id) order by n), '[]') from completed) as completed,
+    (select coalesce(json_agg(json_build_object('agent', agent_id, 'organization', organization_id, 'at', timestamp, 'usd', usd::text)), '[]')
+      from completed where usd <> 0 and (is_reserved or ${charges}::boolean)) as charges`;
 
 /** What {@link complete} answers, by places. */
 export interface Completed {
   hidden: number[];
   completed: { n: number; id: string }[];
+  /** What they cost more or less than was charged. */
+  charges: Charge[];
 }
 
 /** Where the entry says another thing than the row. That it runs was true once. */
@@ -238,6 +260,8 @@ export interface Inserted {
   dangling: boolean;
   /** Ids of the new rows, where not all are new. */
   ids: string | null;
+  /** What they cost, where it is asked for. */
+  charges: Charge[];
 }
 
 /** An entry whose row holds something else. */
