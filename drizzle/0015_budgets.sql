@@ -122,6 +122,7 @@ DECLARE
   agent CONSTANT uuid := entry ->> 'agent_id';
   usd CONSTANT numeric := entry ->> 'estimated_cost_usd';
   organization uuid;
+  named text;
   exceeded json;
   refused boolean;
   strictest text;
@@ -129,7 +130,7 @@ DECLARE
   started public.agent_execution_logs;
   is_new boolean;
 BEGIN
-  SELECT organization_id INTO organization FROM public.agent_registry
+  SELECT organization_id, agent_name INTO organization, named FROM public.agent_registry
   WHERE id = ANY (ARRAY[agent]) AND id BETWEEN agent AND agent ORDER BY id;
   IF NOT FOUND THEN
     RETURN NULL;
@@ -173,10 +174,10 @@ BEGIN
     END IF;
   END IF;
   RETURN json_build_object(
-    'allowed', NOT refused AND (is_new OR started.status = 'running'),
-    'isTaken', NOT is_new AND started.agent_id IS DISTINCT FROM agent,
+    'allowed', NOT refused,
+    'isTaken', NOT is_new AND (started.agent_id IS DISTINCT FROM agent OR started.status <> 'running'),
     'action', strictest, 'exceeded', exceeded, 'resetsAt', resets,
-    'logId', started.id, 'executionId', started.execution_id,
+    'logId', started.id, 'executionId', started.execution_id, 'agentName', named,
     'alerts', CASE WHEN is_new AND NOT refused THEN meta_agent.charge_budgets(json_build_array(json_build_object(
       'agent', agent, 'organization', organization, 'at', moment, 'usd', usd)), moment) ELSE '[]' END);
 END $$;

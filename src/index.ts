@@ -60,6 +60,15 @@ export {
   refreshBudgets,
   reserveExecution,
 } from "./fleet/budgets.ts";
+export {
+  type Admitted,
+  type GuardOptions,
+  type GuardedColumns,
+  type GuardedWork,
+  type Refused,
+  UnrecordedExecutionError,
+  guardedExecution,
+} from "./fleet/guard.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { eq, sql } from "drizzle-orm";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import * as z from "zod";
 import { type Transaction, rows } from "../src/client/sql.ts";
@@ -196,11 +196,9 @@ suite("budgets", (database) => {
       action: "throttle",
       resetsAt: at("2026-01-01T00:00"),
     });
-    expect(refused.exceeded.map(({ action }) => action).toSorted()).toEqual([
-      "alert",
-      "downgrade_model",
-      "throttle",
-    ]);
+    expect(new Set(refused.exceeded.map(({ action }) => action))).toEqual(
+      new Set(["alert", "downgrade_model", "throttle"]),
+    );
     expect(new Set(await spent(now))).toEqual(new Set([0]));
   });
 
@@ -411,7 +409,7 @@ suite("budgets", (database) => {
     const stranger = await newFleet();
     await expect(
       stranger.as((tx) => reserveExecution(tx, { id, agentId: stranger.agentId, usd: "1", now })),
-    ).rejects.toThrow(/taken: another row has this id/);
+    ).rejects.toThrow(/taken: a row has this id/);
   });
 
   test("as service role the organization is the agent's", async () => {

@@ -299,6 +299,33 @@ const CONDITIONS: [condition: string, damage: string[], said: RegExp[], options?
       ],
       { deep: true },
     ],
+    [
+      "rows that have been running for more than a day",
+      [
+        agents("null"),
+        `insert into agent_execution_logs (agent_id, execution_id, action_type, status, timestamp)
+          select id, gen_random_uuid(), 'agent_run', status, now() - age * interval '1 hour'
+          from agent_registry, (values ('running', 25), ('running', 23), ('success', 25)) as row (status, age)`,
+      ],
+      [
+        /^warning executions: rows that have been running for more than a day: 1 of 1 agents, since \d{4}-/,
+      ],
+    ],
+    [
+      "budgets whose counters differ from the log",
+      [
+        agents("null"),
+        `insert into agent_execution_logs (agent_id, execution_id, action_type, estimated_cost_usd)
+          select id, gen_random_uuid(), 'llm_call', 0.25 from agent_registry`,
+        `insert into cost_budgets (id, agent_id, current_daily_spend, current_weekly_spend, current_monthly_spend)
+          select '00000000-0000-4000-8000-000000000001'::uuid, id, 0.25, 0.25, 0.25 from agent_registry
+          union all select '00000000-0000-4000-8000-000000000002', null, 0.25, 0.125, 0.25`,
+      ],
+      [
+        /^warning budgets: budgets whose counters .+: 1, such as 00000000-0000-4000-8000-000000000002 weekly: 0.125, and 0.25$/,
+      ],
+      { deep: true },
+    ],
   ];
 
 /** Above info, and besides what the damage is as a difference from the migrations. */

@@ -71,6 +71,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /asJson: maxCharacters/,
     },
   ],
+  budgetStatus: [
+    {
+      refuse: asTenant((tx) => root.budgetStatus(tx, { agentId: SECRET })),
+      says: /budgetStatus: agentId must be a uuid/,
+    },
+    {
+      refuse: asTenant((tx) => root.budgetStatus(tx, { now: new Date("2999-01-01") })),
+      says: /budgetStatus: now is more than a day ahead/,
+    },
+  ],
   connect: [
     { refuse: () => root.connect(`mysql://nobody:${SECRET}@db/x`), says: /postgres:\/\// },
     { refuse: () => root.connect(NOWHERE, { max: -1 }), says: /connect: .*max/ },
@@ -128,6 +138,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /executionLogId/,
     },
   ],
+  expireExecutions: [
+    {
+      refuse: asTenant((tx) => root.expireExecutions(tx, { olderThan: new Date(Number.NaN) })),
+      says: /expireExecutions: olderThan must be a valid Date/,
+    },
+  ],
   findSimilarExecutions: [
     {
       refuse: asTenant((tx) => root.findSimilarExecutions(tx, { vector: [1], by: "input" })),
@@ -147,6 +163,26 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
           });
       }),
       says: /agentName/,
+    },
+  ],
+  guardedExecution: [
+    {
+      refuse: (db) =>
+        root.guardedExecution(
+          db,
+          { organization: ORGANIZATION, agentId: ORGANIZATION, usd: "1", inputData: SECRET },
+          () => SECRET,
+        ),
+      says: /acquireExecution: no agent/,
+    },
+    {
+      refuse: (db) =>
+        root.guardedExecution(
+          db,
+          { organization: SECRET, agentId: ORGANIZATION, usd: "1" },
+          () => SECRET,
+        ),
+      says: /withOrganization: the organization must be a uuid/,
     },
   ],
   healthThresholds: [
@@ -210,6 +246,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /qualityScore/,
     },
   ],
+  refreshBudgets: [
+    {
+      refuse: asTenant((tx) => root.refreshBudgets(tx, { agentId: SECRET })),
+      says: /refreshBudgets: agentId must be a uuid/,
+    },
+  ],
   refreshHealth: [
     {
       refuse: asTenant((tx) => root.refreshHealth(tx, { now: new Date(Number.NaN) })),
@@ -217,6 +259,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   repair: [away((db) => root.repair(db))],
+  reserveExecution: [
+    {
+      refuse: asTenant((tx) =>
+        root.reserveExecution(tx, { agentId: ORGANIZATION, usd: "1", inputData: SECRET }),
+      ),
+      says: /reserveExecution: no agent .+ Nothing was reserved/,
+    },
+    {
+      refuse: asTenant((tx) =>
+        root.reserveExecution(tx, { agentId: ORGANIZATION, usd: SECRET, inputData: SECRET }),
+      ),
+      says: /usd/,
+    },
+  ],
   rollUpMetrics: [
     {
       refuse: asTenant((tx) => root.rollUpMetrics(tx, { from: SECRET, to: "2026-01-01" })),
@@ -254,6 +310,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 /** Functions that refuse nothing, and why. */
 const NEVER: Readonly<Record<string, string>> = {
   AgentNameTakenError: "an error itself",
+  UnrecordedExecutionError: "an error itself",
   LockedError: "an error itself",
   MigrationError: "an error itself",
   RepairError: "an error itself",

@@ -96,14 +96,23 @@ export interface ReservedExecution extends Partial<
  * // … call the model, and then
  * await recordExecutions(tx, [{ id: logId, agentId, executionId, actionType: "agent_run", estimatedCostUsd: "0.031" }]);
  * @throws {z.ZodError} for values that are none, references to rows that the caller does not see, and an `id`
- * of another agent's row
+ * of a row that is another agent's or has ended
  * @throws {TypeError} `now` is no valid Date, or more than a day ahead
  * @throws {Error} when there is no such agent, or the caller does not see it
  */
 export async function reserveExecution(
   tx: Executor,
-  { usd, now, ...given }: ReservedExecution,
+  execution: ReservedExecution,
 ): Promise<Reservation> {
+  const { agentName: _, ...reservation } = await reserve(tx, execution);
+  return reservation;
+}
+
+/** As {@link reserveExecution}, with the name of the agent. */
+export async function reserve(
+  tx: Executor,
+  { usd, now, ...given }: ReservedExecution,
+): Promise<Reservation & { readonly agentName: string }> {
   const moment = momentOf("reserveExecution", now);
   const { success, data, error } = validators(agentExecutionLogs).insert.safeParse({
     id: executionLogId(now ?? new Date(), randomUUID()),
@@ -140,9 +149,14 @@ export async function reserveExecution(
   return { ...reservation, resetsAt: dateOf(resetsAt) };
 }
 
-type Verdict = Omit<Reservation, "resetsAt"> & { isTaken: boolean; resetsAt: string | null };
+interface Verdict extends Omit<Reservation, "resetsAt"> {
+  agentName: string;
+  isTaken: boolean;
+  resetsAt: string | null;
+}
 
-const TAKEN = "taken: another row has this id. Leave id out, or give the one of this execution.";
+const TAKEN =
+  "taken: a row has this id that is another agent's or has ended. Leave id out, or give one of a new execution.";
 
 const asUsd = <Issue extends { path: PropertyKey[] }>(issue: Issue): Issue => ({
   ...issue,

@@ -7,7 +7,11 @@ import type { Database, Executor } from "../client/sql.ts";
 import { withOrganization, withServiceRole } from "../client/tenancy.ts";
 import type { NamedAgent } from "../fleet/agents.ts";
 import { INLINE_ENTRIES } from "../fleet/record/batch.ts";
-import { type RecordResult, recordExecutions } from "../fleet/record/record.ts";
+import {
+  type RecordAllOptions,
+  type RecordResult,
+  recordExecutions,
+} from "../fleet/record/record.ts";
 import { type RowAgent, identify } from "./agent-ids.ts";
 import type { SpanExecution } from "./spans.ts";
 
@@ -41,8 +45,10 @@ export interface FoundAgent {
 }
 
 /** How rows are delivered. */
-export interface DeliveryOptions {
+export interface DeliveryOptions extends Pick<RecordAllOptions, "charge"> {
   readonly db: Database;
+  /** Whether outcomes of runs are told to circuit breakers. Default: false. */
+  readonly breaker?: boolean | undefined;
   /**
    * As whom to write. `service` writes those of all organizations in one transaction, for a process that serves
    * many; its login must be a backend's. Default `organization`: one transaction each.
@@ -234,13 +240,14 @@ export class Delivery {
     const [first] = group;
     if (!first) return [];
     const rows = group.map(({ agent, execution }) => ({ agentId: agent.id ?? "", ...execution }));
+    const { charge, breaker } = this.#options;
     const refused: { item: Item; error: z.ZodError }[] = [];
     const onRefused = (index: number, error: z.ZodError) => {
       const item = group[index];
       if (item) refused.push({ item, error });
     };
     const result = await this.#act(first.agent.organization, (tx) =>
-      recordExecutions(tx, rows, { onRefused }),
+      recordExecutions(tx, rows, { onRefused, charge, breaker }),
     );
     this.#count(result);
     return refused.flatMap(({ item, error }) => this.#mended(item, error) ?? []);

@@ -1,9 +1,12 @@
 /** Spans of agents as they end, on their way into the database. */
 import { type Context, context, createContextKey, trace } from "@opentelemetry/api";
+import { type Guard, currentGuard } from "../fleet/guard.ts";
 import { canonicalUuid } from "../schema/uuid.ts";
 import { Delivery, type DeliveryCounts, type DeliveryOptions } from "./delivery.ts";
 import {
   type FinishedSpan,
+  NOWHERE,
+  type SpanExecution,
   type SpanOptions,
   type SpanScope,
   type StartedSpan,
@@ -27,6 +30,7 @@ interface Begun {
   readonly span: StartedSpan;
   readonly around: SpanScope | undefined;
   readonly organization: string | undefined;
+  readonly guard: Guard | undefined;
 }
 
 /** The key of the SDK's own: in such a context no spans are made. */
@@ -70,10 +74,17 @@ export class AgentSpanProcessor {
   onStart(span: StartedSpan, parentContext: Context): void {
     const outer = trace.getSpan(parentContext);
     const parent = outer && this.#begun.get(outer);
+    const guard = currentGuard();
+    const isInside = parent && (guard === undefined || parent.guard === guard);
+    const around = isInside ? scopeOf(parent.span, parent.around) : guard && scopeOfGuard(guard);
     this.#begun.set(span, {
       span,
-      around: parent && scopeOf(parent.span, parent.around),
-      organization: parent?.organization ?? this.#organizationOf(span, parentContext),
+      around,
+      organization:
+        organizationOfGuard(guard) ??
+        parent?.organization ??
+        this.#organizationOf(span, parentContext),
+      guard: isInside ? parent.guard : guard,
     });
   }
 
@@ -82,7 +93,7 @@ export class AgentSpanProcessor {
     if (!begun || ((span.spanContext().traceFlags ?? SAMPLED) & SAMPLED) === 0) return;
     try {
       const found = executionOf(span, this.#options, begun.around);
-      if (!found) return;
+      if (!found || this.#isSeen(found, begun.guard)) return;
       if (begun.organization) this.#delivery.add(begun.organization, found);
       else this.#delivery.lose({ rows: 1, reason: "no organization" });
     } catch (cause) {
@@ -100,6 +111,17 @@ export class AgentSpanProcessor {
     await this.#delivery.close();
   }
 
+  /** The first run inside of a guarded execution is that execution's own row, which the guard writes. */
+  #isSeen({ execution, isGuardedRun }: SpanExecution, guard: Guard | undefined): boolean {
+    if (!guard || !isGuardedRun || guard.seen) return false;
+    const { actionName, promptVersionId, userId, inputData, outputData, metadata } = execution;
+    guard.seen = {
+      columns: { actionName, promptVersionId, userId, inputData, outputData, metadata },
+      isPriced: this.#options.cost !== undefined,
+    };
+    return true;
+  }
+
   /** What a function throws is not for the application, which only began a span. */
   #organizationOf(span: StartedSpan, parentContext: Context): string | undefined {
     const { organization } = this.#options;
@@ -111,3 +133,14 @@ export class AgentSpanProcessor {
     }
   }
 }
+
+const scopeOfGuard = ({ agentName, executionId, promptVersionId }: Guard) => ({
+  ...NOWHERE,
+  agentName,
+  promptVersionId: promptVersionId ?? undefined,
+  runs: [agentName],
+  guarded: { executionId, isOutermost: true },
+});
+
+const organizationOfGuard = (guard: Guard | undefined) =>
+  typeof guard?.organization === "string" ? canonicalUuid(guard.organization) : undefined;

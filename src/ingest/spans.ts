@@ -1,6 +1,7 @@
 /** What a finished span of an agent is as a row of `agent_execution_logs`. Knows nothing of OpenTelemetry's packages. */
 import { executionLogId, uuidFor } from "../client/keys.ts";
 import type { NewExecution } from "../fleet/record/record.ts";
+import { storableText } from "../schema/json.ts";
 import { INT4_MAX } from "../schema/rules.ts";
 import { canonicalUuid } from "../schema/uuid.ts";
 import { asJson } from "../validation/as-json.ts";
@@ -51,9 +52,12 @@ export interface SpanScope {
   readonly runs: readonly string[];
   /** The inference that it is a part of, which has counted its tokens. */
   readonly inference: SpanKind | undefined;
+  /** The guarded execution that it is in. Its outermost run is that execution's. */
+  readonly guarded?: { readonly executionId: string; readonly isOutermost: boolean } | undefined;
 }
 
-const NOWHERE: SpanScope = {
+/** Inside of no other span. */
+export const NOWHERE: SpanScope = {
   agentName: undefined,
   conversation: undefined,
   user: undefined,
@@ -101,6 +105,8 @@ export interface SpanOptions {
 export interface SpanExecution {
   readonly agentName: string;
   readonly execution: Omit<NewExecution, "agentId">;
+  /** Whether it is a run that a guarded execution is the row of. */
+  readonly isGuardedRun: boolean;
 }
 
 const SERVICE = ["service.name"];
@@ -115,8 +121,9 @@ const MESSAGE_LENGTH = 4096;
 export function scopeOf(span: StartedSpan, around: SpanScope = NOWHERE): SpanScope {
   const { attributes } = span;
   const found = kindOf(attributes, around);
-  const agentName =
-    ownName(span, found) ?? around.agentName ?? (found && fallbackName(span, found));
+  const agentName = isGuardedRun(found, around)
+    ? around.agentName
+    : (ownName(span, found) ?? around.agentName ?? (found && fallbackName(span, found)));
   const isSameAgent = around.agentName === undefined || around.agentName === agentName;
   return {
     agentName,
@@ -130,8 +137,16 @@ export function scopeOf(span: StartedSpan, around: SpanScope = NOWHERE): SpanSco
         : around.runs,
     // A tool may call a model of its own.
     inference: found === undefined ? around.inference : inferenceOf(found.kind),
+    guarded: around.guarded && {
+      ...around.guarded,
+      isOutermost: around.guarded.isOutermost && found?.kind !== "agent_run",
+    },
   };
 }
+
+/** Whether it is a guarded execution's own run, whatever agent it names. */
+const isGuardedRun = (found: Found | undefined, { guarded }: SpanScope): boolean =>
+  found?.kind === "agent_run" && guarded?.isOutermost === true;
 
 /**
  * The row of a span; undefined for spans that are no action of an agent, and for a model's call inside the span
@@ -156,7 +171,7 @@ export function executionOf(
   const timestamp = new Date(milliseconds(span.startTime));
   const execution = {
     id: executionLogId(timestamp, `${traceId}/${spanId}`),
-    executionId: uuidFor(traceId),
+    executionId: around.guarded?.executionId ?? uuidFor(traceId),
     timestamp,
     actionType: isInside ? "agent_step" : found.kind,
     actionName: actionName(span, found.kind, agentName),
@@ -169,7 +184,7 @@ export function executionOf(
     outputData: contentOf(span, { column: "outputData", agentName }, options),
     metadata: metadataOf(span, found.kind, scope),
   };
-  return { agentName, execution };
+  return { agentName, execution, isGuardedRun: isGuardedRun(found, around) };
 }
 
 // ── What it is ──
@@ -222,14 +237,14 @@ const IDS =
 
 /** The name in what may hold an id of the run, too: each run would be an agent of its own. */
 function nameIn(found: string | undefined): string | undefined {
-  const name = found && bounded(found.slice(0, 2000).replaceAll(IDS, "").trim(), NAME_LENGTH);
+  const name = found && storableText(found.slice(0, 2000).replaceAll(IDS, "").trim(), NAME_LENGTH);
   return name || undefined;
 }
 
 function actionName(span: FinishedSpan, kind: SpanKind, agentName: string): string {
   if (kind === "agent_run") return agentName;
   const keys = kind === "tool_call" ? TEXTS.tool : inferenceOf(kind) ? TEXTS.model : [];
-  return bounded(text(span.attributes, keys) ?? span.name, NAME_LENGTH);
+  return storableText(text(span.attributes, keys) ?? span.name, NAME_LENGTH);
 }
 
 // ── Numbers ──
@@ -352,7 +367,7 @@ function maskedText(
   most = options.maxCharacters ?? MOST_CHARACTERS,
 ): string | undefined {
   const left = value && masked(value, place, options);
-  return typeof left === "string" && left !== "" ? bounded(left, most) : undefined;
+  return typeof left === "string" && left !== "" ? storableText(left, most) : undefined;
 }
 
 /** Where the row comes from, and what has no column. What is not known is left out of JSON. */
@@ -373,7 +388,7 @@ function metadataOf(span: FinishedSpan, kind: SpanKind, { conversation, user }: 
   };
 }
 
-const label = (value: string | undefined) => value && bounded(value, NAME_LENGTH);
+const label = (value: string | undefined) => value && storableText(value, NAME_LENGTH);
 
 // ── Reading ──
 
@@ -386,10 +401,6 @@ function text(attributes: Attributes, keys: readonly string[]): string | undefin
   }
   return undefined;
 }
-
-/** At most so many characters, and storable. */
-const bounded = (value: string, most: number): string =>
-  value.slice(0, most).replaceAll("\0", "\uFFFD").toWellFormed();
 
 function attempted<T>(work: () => T): T | undefined {
   try {

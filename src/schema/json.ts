@@ -131,3 +131,7 @@ function kindOfObject(value: object): string {
     return "an object";
   }
 }
+
+/** At most so many characters of a text, as PostgreSQL can store it. */
+export const storableText = (value: string, most: number): string =>
+  value.slice(0, most).replaceAll("\0", "\uFFFD").toWellFormed();

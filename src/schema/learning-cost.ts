@@ -268,15 +268,15 @@ export const costBudgets = tenantTable(
     weeklyBudgetUsd: usd("weekly_budget_usd"),
     /** US dollars. NULL: no limit. What a month may cost. */
     monthlyBudgetUsd: usd("monthly_budget_usd"),
-    /** US dollars. Spent so far today; the application adds to it and sets it back. */
+    /** US dollars. Spent and reserved in the day (UTC) of `updated_at`; kept by `recordExecutions`, `reserveExecution` and `refreshBudgets`. */
     currentDailySpend: usd("current_daily_spend")
       .notNull()
       .default(sql`0`),
-    /** US dollars. Spent so far this week; the application adds to it and sets it back. */
+    /** US dollars. Spent and reserved in the ISO week (UTC) of `updated_at`; kept by `recordExecutions`, `reserveExecution` and `refreshBudgets`. */
     currentWeeklySpend: usd("current_weekly_spend")
       .notNull()
       .default(sql`0`),
-    /** US dollars. Spent so far this month; the application adds to it and sets it back. */
+    /** US dollars. Spent and reserved in the month (UTC) of `updated_at`; kept by `recordExecutions`, `reserveExecution` and `refreshBudgets`. */
     currentMonthlySpend: usd("current_monthly_spend")
       .notNull()
       .default(sql`0`),
@@ -290,7 +290,10 @@ export const costBudgets = tenantTable(
      * Percent, 0 to 100. NULL: no early alert. The part of a budget whose spending is worth one.
      */
     alertAtPercentage: percent("alert_at_percentage").default(sql`80.00`),
-    /** When the row last changed. The database sets it on every UPDATE, whoever writes. */
+    /**
+     * When the row last changed, and of which day, week and month the spending is. The database sets it
+     * on every UPDATE, whoever writes, and never back; of windows that have passed the spending begins anew.
+     */
     updatedAt: updatedAt(),
   },
   (t) => [

@@ -6,8 +6,10 @@ import type * as z from "zod";
 import { Batch, ID, INLINE_ENTRIES, type NewExecution, type Place, TIMESTAMP } from "./batch.ts";
 import { copyIn } from "./binary-copy.ts";
 import {
+  type Asked,
   type Completed,
   type Differing,
+  type Ended,
   FIELD_LIST,
   INCOMING_TABLE,
   type Incoming,
@@ -27,6 +29,7 @@ import {
 import { type Executor, one, rows } from "../../client/sql.ts";
 import { refuseOtherDrivers } from "../../client/driver.ts";
 import { databaseError } from "../../client/errors.ts";
+import { foldOutcomes } from "../breaker.ts";
 import { type BudgetAlert, type Charge, charge } from "../budgets.ts";
 import { momentOf } from "../moment.ts";
 import { queuePerSession } from "../../client/queue.ts";
@@ -70,7 +73,13 @@ export interface RecordAllOptions extends Pick<RecordOptions, "onRefused"> {
    * `refreshBudgets` counts what was not charged.
    */
   readonly charge?: boolean | undefined;
-  /** When it is charged: the windows of that instant are. Default: the database's clock. */
+  /**
+   * Whether the outcome of each new or completed `agent_run` is told to its agent's circuit breaker, once; or the
+   * ticket of the probe that the one execution was, by `acquireExecution`. What fails inside a run, and is
+   * handled there, moves nothing, nor do shadow rows. Default: false.
+   */
+  readonly breaker?: boolean | { readonly probe: Date | null } | undefined;
+  /** When it is charged and told: the windows of that instant are. Default: the database's clock. */
   readonly now?: Date | undefined;
 }
 
@@ -104,9 +113,11 @@ export interface RecordAllOptions extends Pick<RecordOptions, "onRefused"> {
 export async function recordExecutions(
   tx: Executor,
   entries: readonly NewExecution[],
-  { onRefused, charge: charges = false, now }: RecordAllOptions = {},
+  { onRefused, charge: charges = false, breaker = false, now }: RecordAllOptions = {},
 ): Promise<RecordResult> {
-  const options = { onRefused, charges, moment: momentOf("recordExecutions", now) };
+  const asked = { charges, outcomes: breaker !== false };
+  const probe = typeof breaker === "object" ? breaker.probe : null;
+  const options = { onRefused, asked, probe, now, moment: momentOf("recordExecutions", now) };
   return inTurn(tx._.session, () =>
     entries.length > INLINE_ENTRIES
       ? tx.transaction((inner) => new Recorder(inner, options).recordAll(entries))
@@ -145,8 +156,10 @@ interface RecorderOptions {
   readonly whole?: boolean;
   /** Whether the chunks before one that fails stay. */
   readonly savepoints?: boolean;
-  /** Whether all that rows cost is charged, not only what completes a reservation. */
-  readonly charges?: boolean;
+  /** What is charged besides completed reservations, and told to breakers. */
+  readonly asked?: Asked;
+  readonly probe?: Date | null;
+  readonly now?: Date | undefined;
   readonly moment?: SQL;
 }
 
@@ -160,6 +173,7 @@ class Recorder {
     alerts: new Array<BudgetAlert>(),
   };
   readonly #charges: Charge[] = [];
+  readonly #outcomes: Ended[] = [];
   #settled: Promise<void> = Promise.resolve();
   #copied: Promise<void> = Promise.resolve();
   /** Whether COPY is possible; unknown until it is needed. */
@@ -207,8 +221,15 @@ class Recorder {
     }
   }
 
-  /** Last of all: budgets are locked until the transaction ends. */
+  /** Last of all, breakers before budgets: these are locked until the transaction ends. */
   async #settleUp(): Promise<void> {
+    const { probe = null, now } = this.options;
+    const outcomes = this.#outcomes.map(({ at, ...ended }) => ({
+      ...ended,
+      at: new Date(at),
+      probe,
+    }));
+    await foldOutcomes(this.tx, outcomes, { now });
     this.#report.alerts.push(...(await charge(this.tx, this.#charges, this.options.moment)));
   }
 
@@ -302,10 +323,10 @@ class Recorder {
     const source =
       typeof encoded === "string" ? fromJson(encoded) : await this.#copyRows(tx, encoded);
     const incoming = () => source([...batch.bad.keys()]);
-    const { inserted, ids, charges } = await this.#insert(tx, batch, incoming);
+    const { asked = NOTHING_ASKED, onRefused } = this.options;
+    const { inserted, ids, charges, outcomes } = await this.#insert(tx, batch, incoming);
     const isNew = inserted === batch.length;
-    const { charges: charging = false, onRefused } = this.options;
-    const review = { batch, incoming, ids, isTolerant: onRefused !== undefined, charges: charging };
+    const review = { batch, incoming, ids, isTolerant: onRefused !== undefined, asked };
     const there = isNew ? NOTHING_THERE : await reviewed(tx, review);
     if (!isNew && batch.embeddings.size > 0)
       await tx.execute(lockLogs([...batch.embeddings].map(logOf)));
@@ -315,6 +336,7 @@ class Recorder {
     this.#report.repeated += batch.length - inserted - there.completed.length - changed.length;
     this.#report.conflicting.push(...changed.toSorted((a, b) => a.n - b.n).map(({ id }) => id));
     this.#charges.push(...charges, ...there.charges);
+    this.#outcomes.push(...outcomes, ...there.outcomes);
   }
 
   async #insert(tx: Executor, batch: Batch, incoming: () => SQL): Promise<Inserted> {
@@ -322,7 +344,7 @@ class Recorder {
     for (;;) {
       const result = await one<Inserted>(
         tx,
-        insert(incoming(), batch, this.options.charges ?? false),
+        insert(incoming(), batch, this.options.asked ?? NOTHING_ASKED),
       );
       if (!result.dangling) return result;
       const bad = rows<Place>(await tx.execute(dangling(incoming(), batch)));
@@ -332,9 +354,10 @@ class Recorder {
   }
 }
 
-const NOTHING_THERE: Reviewed = { completed: [], charges: [], others: [] };
+const NOTHING_ASKED: Asked = { charges: false, outcomes: false };
+const NOTHING_THERE: Reviewed = { completed: [], charges: [], outcomes: [], others: [] };
 
-interface Reviewed extends Pick<Completed, "completed" | "charges"> {
+interface Reviewed extends Omit<Completed, "hidden"> {
   readonly others: Differing[];
 }
 
@@ -345,18 +368,15 @@ interface Review {
   readonly ids: string | null;
   /** Whether the others are dealt with where an entry is refused. */
   readonly isTolerant: boolean;
-  readonly charges: boolean;
+  readonly asked: Asked;
 }
 
 /** Completes rows, and answers the entries whose id is taken by a row that holds something else. */
 async function reviewed(
   tx: Executor,
-  { batch, incoming, ids, isTolerant, charges: charging }: Review,
+  { batch, incoming, ids, isTolerant, asked }: Review,
 ): Promise<Reviewed> {
-  const { hidden, completed, charges } = await one<Completed>(
-    tx,
-    complete(incoming(), isTolerant, charging),
-  );
+  const { hidden, ...written } = await one<Completed>(tx, complete(incoming(), isTolerant, asked));
   if (hidden.length > 0) {
     const places = hidden.map((n) => ({ n, key: "id" }));
     batch.refuse(places, "taken: a row with this id exists, and the caller does not see it");
@@ -367,8 +387,8 @@ async function reviewed(
       throw batch.refusal();
     }
   }
-  const others = rows<Differing>(await tx.execute(differing(incoming(), completed)));
-  return { completed, charges, others };
+  const others = rows<Differing>(await tx.execute(differing(incoming(), written.completed)));
+  return { ...written, others };
 }
 
 /** An entry's place, and its row with embeddings. */

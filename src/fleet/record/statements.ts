@@ -72,25 +72,43 @@ const INSERT = sql.raw(`
 /** Of two callers with the same ids one waits; in different orders each would wait for the other. */
 const ORDER = sql.raw("order by r.id, r.n");
 
-/** What new rows cost, by agent and day, as `charges`. */
+/** What is asked of rows that are written, besides. */
+export interface Asked {
+  /** What they cost. */
+  readonly charges: boolean;
+  /** How runs of agents ended. */
+  readonly outcomes: boolean;
+}
+
+/** When each run ended, and how. */
+const OUTCOMES = `coalesce(json_agg(json_build_object('agentId', agent_id,
+    'at', to_json(timestamp + coalesce(latency_ms, 0) * interval '1 millisecond') #>> '{}',
+    'outcome', case status when 'success' then 'success' else 'failure' end
+  )) filter (where action_type = 'agent_run' and status in ('success', 'failure', 'timeout') and not metadata ? 'shadow_of'), '[]')`;
+const NO_LIST = sql.raw("'[]'::json");
+
+/** What new rows cost, by agent and day. */
 const CHARGES = sql.raw(`(select coalesce(json_agg(spent), '[]') from (
     select agent_id as agent, organization_id as organization, date_trunc('day', timestamp, 'UTC') as at, sum(estimated_cost_usd)::text as usd
     from new where estimated_cost_usd > 0 group by 1, 2, 3) as spent)`);
-const OF_NEW = sql.raw("id, agent_id, organization_id, timestamp, estimated_cost_usd");
+const OF_NEW = sql.raw(
+  "id, agent_id, organization_id, timestamp, estimated_cost_usd, action_type, status, latency_ms, metadata",
+);
 
-/**
- * Inserts nothing where a reference leads nowhere.
- * @param charges whether it answers what the new rows cost
- */
-export const insert = (incoming: SQL, batch: Batch, charges: boolean): SQL => sql`${incoming},
+/** Inserts nothing where a reference leads nowhere. */
+export const insert = (
+  incoming: SQL,
+  batch: Batch,
+  { charges, outcomes }: Asked,
+): SQL => sql`${incoming},
   parents as materialized (
     select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
   ),
   dangling as (${DANGLING}),
-  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning ${charges ? OF_NEW : sql.raw("id")})
+  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning ${charges || outcomes ? OF_NEW : sql.raw("id")})
   select count(*)::int as inserted, exists (select from dangling) as dangling,
     case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids,
-    ${charges ? CHARGES : sql.raw("'[]'::json")} as charges
+    ${charges ? CHARGES : NO_LIST} as charges, ${outcomes ? sql.raw(OUTCOMES) : NO_LIST} as outcomes
   from new`;
 
 /** Every entry with a reference that leads nowhere: {@link insert} names the first of each. */
@@ -133,12 +151,11 @@ const SET = COLUMNS.filter(({ key }) => !FIXED.has(key))
  * Of the ids that exist: whose row the caller does not see, and whose is completed now. A statement of its own,
  * and locks first: an insert that does nothing and an update in one would lose what another caller completes.
  * @param isTolerant whether the others are completed where the caller does not see a row
- * @param charges whether what they cost more or less than before counts where nothing was reserved, too
  */
 export const complete = (
   incoming: SQL,
   isTolerant: boolean,
-  charges: boolean,
+  { charges, outcomes }: Asked,
 ): SQL => sql`${incoming},
   hidden as materialized (
     select r.n from incoming as r
@@ -158,19 +175,22 @@ export const complete = (
     from locked join final as r on r.id = locked.id
     where l.id = locked.id and ${sql.raw(OPEN)} and ${sql.raw(AGREES)}
     returning r.n, l.id, l.agent_id, l.organization_id, l.timestamp, coalesce(l.estimated_cost_usd, 0) - coalesce(locked.usd, 0) as usd,
-      locked.is_reserved
+      locked.is_reserved, l.action_type, l.status, l.latency_ms, l.metadata
   )
   select (select coalesce(json_agg(n order by n), '[]') from hidden) as hidden,
     (select coalesce(json_agg(json_build_object('n', n, 'id', id) order by n), '[]') from completed) as completed,
     (select coalesce(json_agg(json_build_object('agent', agent_id, 'organization', organization_id, 'at', timestamp, 'usd', usd::text)), '[]')
-      from completed where usd <> 0 and (is_reserved or ${charges}::boolean)) as charges`;
+      from completed where usd <> 0 and (is_reserved or ${charges}::boolean)) as charges,
+    ${outcomes ? sql.raw(`(select ${OUTCOMES} from completed)`) : NO_LIST} as outcomes`;
 
 /** What {@link complete} answers, by places. */
 export interface Completed {
   hidden: number[];
   completed: { n: number; id: string }[];
-  /** What they cost more or less than was charged. */
+  /** What they cost more or less than was charged: where it was reserved, or is asked for. */
   charges: Charge[];
+  /** How runs ended, where it is asked for. */
+  outcomes: Ended[];
 }
 
 /** Where the entry says another thing than the row. That it runs was true once. */
@@ -262,6 +282,15 @@ export interface Inserted {
   ids: string | null;
   /** What they cost, where it is asked for. */
   charges: Charge[];
+  /** How runs ended, where it is asked for. */
+  outcomes: Ended[];
+}
+
+/** How a run ended, and when in ISO form. */
+export interface Ended {
+  agentId: string;
+  at: string;
+  outcome: "success" | "failure";
 }
 
 /** An entry whose row holds something else. */

@@ -135,3 +135,56 @@ export const repeated = checkOf<{ agent: string; executions: number; example: st
   ],
   { deep: true, owner: true },
 );
+
+/** Whose process has died, or has forgotten them: what they reserved is held, and nobody knows how they ended. */
+export const running = checkOf<{ running: number; agents: number; since: string }>(
+  "executions",
+  () => sql`
+    select count(*)::int as running, count(distinct agent_id)::int as agents,
+      to_char(min(timestamp) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC') as since
+    from public.agent_execution_logs
+    where status = 'running' and timestamp < now() - interval '1 day' having count(*) > 0`,
+  ({ running: rowsThatRun, agents, since }) => [
+    warning(
+      `rows that have been running for more than a day: ${count(rowsThatRun)} of ${count(agents)} agents, since ${since}`,
+      "Where none of them can run so long, have a job call expireExecutions.",
+    ),
+  ],
+  { owner: true },
+);
+
+const WINDOWS = sql.raw(
+  ["day", "week", "month"]
+    .map((unit) => {
+      const name = unit === "day" ? "daily" : `${unit}ly`;
+      return `('${name}', date_trunc('${unit}', b.updated_at, 'UTC'), interval '1 ${unit}', b.current_${name}_spend)`;
+    })
+    .join(", "),
+);
+
+/** A counter is a cache of the log, as of the windows that its budget was last written in. */
+export const budgets = checkOf<{ budgets: number; example: string }>(
+  "budgets",
+  () => sql`
+    select count(distinct b.id)::int as budgets,
+      (array_agg(b.id::text || ' ' || w.span || ': ' || w.counted || ', and ' || l.usd order by b.id, w.length))[1] as example
+    from public.cost_budgets as b
+    cross join lateral (values ${WINDOWS}) as w(span, since, length, counted)
+    cross join lateral (
+      select coalesce(sum(estimated_cost_usd), 0) as usd from (
+        select * from public.agent_execution_logs where agent_id = b.agent_id
+        union all
+        select * from public.agent_execution_logs
+        where b.agent_id is null and organization_id is not distinct from b.organization_id
+      ) as log
+      where timestamp >= w.since and timestamp < (w.since at time zone 'UTC' + w.length) at time zone 'UTC'
+    ) as l
+    where l.usd <> w.counted having count(*) > 0`,
+  ({ budgets: drifted, example }) => [
+    warning(
+      `budgets whose counters differ from the costs in the log: ${count(drifted)}, such as ${example}`,
+      "Record with charge, or have a job call refreshBudgets.",
+    ),
+  ],
+  { deep: true, owner: true },
+);

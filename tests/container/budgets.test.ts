@@ -1,0 +1,221 @@
+import { randomUUID } from "node:crypto";
+import { eq, sql } from "drizzle-orm";
+import { expect, test } from "vitest";
+import { connect } from "../../src/client/connect.ts";
+import { type Executor, one } from "../../src/client/sql.ts";
+import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
+import {
+  budgetStatus,
+  expireExecutions,
+  refreshBudgets,
+  reserveExecution,
+} from "../../src/fleet/budgets.ts";
+import { guardedExecution } from "../../src/fleet/guard.ts";
+import { recordExecutions } from "../../src/fleet/record/record.ts";
+import { agentExecutionLogs, agentRegistry, costBudgets } from "../../src/schema/index.ts";
+import { newAgent, newExecutionLog } from "../../src/testing.ts";
+import { suite } from "../engine.ts";
+
+const LIMIT = "0.50";
+const CALL = "0.01";
+
+suite("budgets under many callers", (database) => {
+  /** An agent with a budget of its own and one of its organization. */
+  async function newFleet(limit = LIMIT) {
+    const [organization, agent] = [randomUUID(), newAgent()];
+    const budget = { dailyBudgetUsd: limit, onDailyExceeded: "pause" } as const;
+    await withOrganization(database.db, organization, async (tx) => {
+      await tx.insert(agentRegistry).values(agent);
+      await tx.insert(costBudgets).values([{ agentId: agent.id, ...budget }, budget]);
+    });
+    return { organization, agentId: agent.id };
+  }
+  type Fleet = Awaited<ReturnType<typeof newFleet>>;
+  type Act = <T>(work: (tx: Executor) => Promise<T>) => Promise<T>;
+
+  /** Each client has a connection of its own, and does its works one after the other. */
+  async function clients<T>(
+    { organization }: Fleet,
+    { count, isService = false }: { count: number; isService?: boolean },
+    works: readonly ((act: Act, n: number) => Promise<T>)[],
+  ): Promise<T[]> {
+    const { db, close } = connect(database.url, { max: count });
+    const act: Act = (work) =>
+      isService ? withServiceRole(db, work) : withOrganization(db, organization, work);
+    const queue = [...works.entries()];
+    const results: T[] = [];
+    const client = async () => {
+      for (let next = queue.shift(); next; next = queue.shift()) {
+        results.push(await next[1](act, next[0]));
+      }
+    };
+    await Promise.all(Array.from({ length: count }, client));
+    await close();
+    return results;
+  }
+
+  /** What the counters of today say, and what the log does. */
+  async function books({ organization, agentId }: Fleet) {
+    return withOrganization(database.db, organization, async (tx) => {
+      const states = await budgetStatus(tx);
+      const { usd } = await one<{ usd: number }>(
+        tx,
+        sql`select coalesce(sum(estimated_cost_usd), 0)::float as usd from ${agentExecutionLogs} where agent_id = ${agentId}`,
+      );
+      return {
+        counters: states.map(({ spentUsd }) => Number(spentUsd).toFixed(4)),
+        ledger: usd.toFixed(4),
+      };
+    });
+  }
+
+  /** A read, a decision and a write. */
+  const naive = async (tx: Executor, agentId: string) => {
+    const { spent } = await one<{ spent: number }>(
+      tx,
+      sql`select max(current_daily_spend)::float as spent from cost_budgets`,
+    );
+    if (spent + Number(CALL) > Number(LIMIT)) return false;
+    await tx
+      .insert(agentExecutionLogs)
+      .values(newExecutionLog({ agentId, estimatedCostUsd: CALL }));
+    await tx.execute(
+      sql`update cost_budgets set current_daily_spend = ${spent + Number(CALL)} where id = any (array(select id from cost_budgets order by id))`,
+    );
+    return true;
+  };
+
+  test.each([
+    [16, false],
+    [64, false],
+    [64, true],
+  ])(
+    "%i clients, as service role %s: a budget of 50 calls lets 50 through",
+    async (count, isService) => {
+      const fleet = await newFleet();
+      const tries = Array.from(
+        { length: 320 },
+        () => (act: Act) =>
+          act(
+            async (tx) =>
+              (await reserveExecution(tx, { agentId: fleet.agentId, usd: CALL })).allowed,
+          ),
+      );
+      const allowed = await clients(fleet, { count, isService }, tries);
+      expect(allowed.filter(Boolean)).toHaveLength(50);
+      const { counters, ledger } = await books(fleet);
+      expect(ledger).toBe("0.5000");
+      expect(new Set(counters)).toEqual(new Set([ledger]));
+    },
+  );
+
+  test("its twin that reads, decides and writes lets more through", async () => {
+    const fleet = await newFleet();
+    const tries = Array.from(
+      { length: 160 },
+      () => (act: Act) => act((tx) => naive(tx, fleet.agentId)),
+    );
+    const allowed = await clients(fleet, { count: 16 }, tries);
+    expect(allowed.filter(Boolean).length).toBeGreaterThan(50);
+  });
+
+  test("charges, retries, completions, expiries, refreshes and edits at once: the counters are the log's", async () => {
+    const fleet = await newFleet("1000");
+    const { agentId } = fleet;
+    const ids = Array.from({ length: 30 }, () => randomUUID());
+    const mixed = async (act: Act, n: number) => {
+      const kind = n % 8;
+      if (kind < 2) {
+        const id = ids[n % ids.length] ?? "";
+        const entry = {
+          id,
+          agentId,
+          executionId: id,
+          actionType: "llm_call",
+          estimatedCostUsd: CALL,
+        };
+        await act((tx) => recordExecutions(tx, [entry], { charge: true }));
+      } else if (kind < 5) {
+        const { logId, executionId } = await act((tx) =>
+          reserveExecution(tx, { agentId, usd: "0.05" }),
+        );
+        const end = {
+          id: logId ?? "",
+          agentId,
+          executionId: executionId ?? "",
+          actionType: "agent_run",
+          estimatedCostUsd: `0.0${n % 9}`,
+        };
+        // Twice, at once.
+        await Promise.all([
+          act((tx) => recordExecutions(tx, [end])),
+          act((tx) => recordExecutions(tx, [end], { charge: true })),
+        ]);
+      } else if (kind === 5) {
+        await act((tx) => refreshBudgets(tx));
+      } else if (kind === 6) {
+        const edit = sql`update cost_budgets set alert_at_percentage = ${n % 100} where agent_id is null`;
+        await act(async (tx) => tx.execute(edit));
+      } else {
+        await act((tx) => reserveExecution(tx, { agentId, usd: "0.03" }));
+        await act((tx) => expireExecutions(tx, { olderThan: new Date(Date.now() - 3) }));
+      }
+    };
+    await clients(
+      fleet,
+      { count: 16 },
+      Array.from({ length: 160 }, () => mixed),
+    );
+    const { counters, ledger } = await books(fleet);
+    expect(new Set(counters)).toEqual(new Set([ledger]));
+    expect(Number(ledger)).toBeGreaterThan(1);
+  });
+
+  test("guarded executions at once: no more run than there is room for, and the books are right", async () => {
+    const fleet = await newFleet();
+    const { organization, agentId } = fleet;
+    const { db, close } = connect(database.url, { max: 16 });
+    let ran = 0;
+    const calls = await Promise.all(
+      Array.from({ length: 100 }, async (_, n) =>
+        guardedExecution(
+          db,
+          { organization, agentId, usd: CALL, columns: () => ({ estimatedCostUsd: CALL }) },
+          () => {
+            ran += 1;
+            return n;
+          },
+        ),
+      ),
+    );
+    await close();
+    expect(calls.filter(({ allowed }) => allowed)).toHaveLength(50);
+    expect(ran).toBe(50);
+    const { counters, ledger } = await books(fleet);
+    expect(ledger).toBe("0.5000");
+    expect(new Set(counters)).toEqual(new Set([ledger]));
+    const running = await withOrganization(database.db, organization, (tx) =>
+      tx.$count(agentExecutionLogs, eq(agentExecutionLogs.status, "running")),
+    );
+    expect(running).toBe(0);
+  });
+
+  test("who waits for a budget over a refresh is in it afterwards", async () => {
+    const fleet = await newFleet("1000");
+    const { agentId } = fleet;
+    const charging = async (act: Act) =>
+      act((tx) =>
+        recordExecutions(tx, [newExecutionLog({ agentId, estimatedCostUsd: "0.001" })], {
+          charge: true,
+        }),
+      );
+    const refreshing = async (act: Act) => act(async (tx) => void (await refreshBudgets(tx)));
+    const works = Array.from({ length: 160 }, (_, n) => async (act: Act) => {
+      await (n % 5 === 0 ? refreshing(act) : charging(act));
+    });
+    await clients(fleet, { count: 16 }, works);
+    const { counters, ledger } = await books(fleet);
+    expect(ledger).toBe("0.1280");
+    expect(new Set(counters)).toEqual(new Set([ledger]));
+  });
+});
