@@ -44,6 +44,17 @@ export {
 export { type DatabaseError, databaseError, explain, isUnreachable } from "./client/errors.ts";
 export type { Finding } from "./operate/drift/findings.ts";
 export * from "./fleet/agents.ts";
+export {
+  type AcquireOptions,
+  type CircuitChange,
+  type CircuitOf,
+  type ExecutionPermit,
+  type Outcome,
+  type OutcomeReport,
+  acquireExecution,
+  recordOutcome,
+  resetCircuit,
+} from "./fleet/breaker.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
