@@ -25,6 +25,52 @@ CREATE FUNCTION auth.uid() RETURNS uuid
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ SELECT (auth.jwt() ->> 'sub')::uuid $$;
 
+CREATE FUNCTION meta_agent.acquire_execution(agent uuid, instant timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(allowed boolean, circuit_state text, probe timestamp with time zone, retry_at timestamp with time zone)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  clock CONSTANT timestamptz := coalesce(instant, clock_timestamp());
+  breaker public.circuit_breaker_state;
+BEGIN
+  FOR look IN 1..2 LOOP
+    IF look = 1 THEN
+      SELECT b.* INTO breaker FROM public.circuit_breaker_state AS b
+      WHERE b.agent_id = ANY (ARRAY[agent]) AND b.agent_id BETWEEN agent AND agent ORDER BY b.agent_id;
+    ELSE
+      SELECT b.* INTO breaker FROM public.circuit_breaker_state AS b
+      WHERE b.agent_id = ANY (ARRAY[agent]) AND b.agent_id BETWEEN agent AND agent ORDER BY b.agent_id
+      FOR NO KEY UPDATE;
+    END IF;
+    IF NOT FOUND THEN
+      RETURN QUERY SELECT true, 'closed', NULL::timestamptz, NULL::timestamptz FROM public.agent_registry AS a
+        WHERE a.id = ANY (ARRAY[agent]) AND a.id BETWEEN agent AND agent ORDER BY a.id;
+      RETURN;
+    END IF;
+    allowed := breaker.state = 'closed';
+    circuit_state := breaker.state;
+    -- NULL where a probe may go at once.
+    retry_at := CASE
+      WHEN breaker.state = 'open' THEN breaker.opened_at + make_interval(secs => breaker.cooldown_seconds)
+      WHEN breaker.state = 'half_open' AND (breaker.last_success_at >= breaker.half_open_at) IS NOT TRUE
+        THEN breaker.half_open_at + make_interval(secs => greatest(breaker.cooldown_seconds, 1))
+    END;
+    IF allowed OR clock < retry_at THEN
+      RETURN NEXT;
+      RETURN;
+    END IF;
+  END LOOP;
+  -- Later than every ticket and every success before it, in milliseconds, which is what a Date can hold.
+  UPDATE public.circuit_breaker_state AS b SET
+    state = 'half_open',
+    success_count = CASE b.state WHEN 'open' THEN 0 ELSE b.success_count END,
+    half_open_at = date_trunc('milliseconds',
+      greatest(clock, greatest(b.half_open_at, b.last_success_at) + interval '1 millisecond'))
+  WHERE b.id = ANY (ARRAY[breaker.id]) AND b.id BETWEEN breaker.id AND breaker.id
+  RETURNING true, b.state, b.half_open_at, NULL INTO allowed, circuit_state, probe, retry_at;
+  RETURN NEXT;
+END $$;
+
 CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -138,6 +184,17 @@ BEGIN
   END IF;
 END $_$;
 
+CREATE FUNCTION meta_agent.mirror_circuit() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  UPDATE public.agent_health_realtime AS h SET circuit_state = NEW.state, circuit_opened_at = NEW.opened_at
+  WHERE h.agent_id = ANY (ARRAY[NEW.agent_id]) AND h.agent_id BETWEEN NEW.agent_id AND NEW.agent_id
+    AND (h.circuit_state, h.circuit_opened_at) IS DISTINCT FROM (NEW.state, NEW.opened_at);
+  RETURN NULL;
+END $$;
+
 CREATE FUNCTION meta_agent.own_agent_prompts_row(row_id uuid) RETURNS boolean
     LANGUAGE sql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -149,6 +206,102 @@ CREATE FUNCTION meta_agent.own_learning_log_row(row_id uuid) RETURNS boolean
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ SELECT EXISTS (SELECT FROM public.learning_log AS p
          WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) $$;
+
+CREATE FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(agent uuid, circuit_state text, has_changed boolean)
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  clock CONSTANT timestamptz := coalesce(instant, clock_timestamp());
+  batch record;
+  stored public.circuit_breaker_state;
+  breaker public.circuit_breaker_state;
+  at timestamptz;
+BEGIN
+  FOR batch IN
+    -- In the order of their agents, so that two callers never wait for each other.
+    SELECT o.agent, array_agg(o.failed ORDER BY o.n) AS failed, array_agg(o.probe ORDER BY o.n) AS probe,
+      array_agg(o.instant ORDER BY o.n) AS instant
+    FROM (
+      -- A writer's clock may be ahead: what lies in the future is now, and still in its order.
+      SELECT given.agent, given.failed, given.probe, row_number() OVER in_time AS n,
+        least(given.at, clock - (count(*) OVER (PARTITION BY given.agent) - row_number() OVER in_time)
+          * interval '1 microsecond') AS instant
+      FROM json_to_recordset(outcomes) AS given (agent uuid, at timestamptz, failed boolean, probe timestamptz)
+      WINDOW in_time AS (PARTITION BY given.agent ORDER BY given.at, given.failed DESC)
+    ) AS o
+    GROUP BY o.agent ORDER BY o.agent
+  LOOP
+    FOR look IN 1..2 LOOP
+      IF look = 1 THEN
+        SELECT b.* INTO stored FROM public.circuit_breaker_state AS b
+        WHERE b.agent_id = ANY (ARRAY[batch.agent]) AND b.agent_id BETWEEN batch.agent AND batch.agent ORDER BY b.agent_id;
+        IF NOT FOUND THEN
+          INSERT INTO public.circuit_breaker_state (agent_id, organization_id)
+          SELECT a.id, a.organization_id FROM public.agent_registry AS a
+          WHERE a.id = ANY (ARRAY[batch.agent]) AND a.id BETWEEN batch.agent AND batch.agent ORDER BY a.id
+          ON CONFLICT (agent_id) DO NOTHING;
+          CONTINUE;
+        END IF;
+      ELSE
+        SELECT b.* INTO stored FROM public.circuit_breaker_state AS b
+        WHERE b.agent_id = ANY (ARRAY[batch.agent]) AND b.agent_id BETWEEN batch.agent AND batch.agent ORDER BY b.agent_id
+        FOR NO KEY UPDATE;
+        EXIT WHEN NOT FOUND;
+      END IF;
+      breaker := stored;
+      FOR n IN 1..cardinality(batch.failed) LOOP
+        at := batch.instant[n];
+        IF breaker.state = 'closed' AND batch.probe[n] IS NULL THEN
+          IF batch.failed[n] AND (at <= breaker.last_success_at) IS NOT TRUE THEN
+            breaker.failure_count := breaker.failure_count + 1;
+            breaker.last_failure_at := greatest(breaker.last_failure_at, at);
+            IF breaker.failure_count >= breaker.failure_threshold THEN
+              breaker.state := 'open';
+            END IF;
+          ELSIF NOT batch.failed[n] AND (at < breaker.last_failure_at) IS NOT TRUE THEN
+            breaker.failure_count := 0;
+            breaker.last_success_at := greatest(breaker.last_success_at, at);
+          END IF;
+        ELSIF breaker.state = 'half_open' AND batch.probe[n] = breaker.half_open_at
+          AND (breaker.last_success_at >= breaker.half_open_at) IS NOT TRUE
+        THEN
+          IF batch.failed[n] THEN
+            breaker.state := 'open';
+            breaker.last_failure_at := greatest(breaker.last_failure_at, at);
+          ELSE
+            breaker.success_count := breaker.success_count + 1;
+            breaker.last_success_at := greatest(breaker.half_open_at, at);
+            IF breaker.success_count >= breaker.success_threshold THEN
+              breaker.state := 'closed';
+              breaker.failure_count := 0;
+            END IF;
+          END IF;
+        END IF;
+      END LOOP;
+      IF breaker.state <> stored.state THEN
+        IF breaker.state = 'open' THEN
+          breaker.opened_at := greatest(clock, breaker.opened_at);
+        END IF;
+        breaker.success_count := 0;
+      END IF;
+      EXIT WHEN (breaker.state, breaker.failure_count, breaker.success_count, breaker.last_failure_at)
+          IS NOT DISTINCT FROM (stored.state, stored.failure_count, stored.success_count, stored.last_failure_at)
+        AND NOT coalesce(breaker.last_success_at >= stored.last_success_at + interval '1 second',
+          breaker.last_success_at IS NOT NULL);
+      CONTINUE WHEN look = 1;
+      UPDATE public.circuit_breaker_state AS b SET
+        state = breaker.state, failure_count = breaker.failure_count, success_count = breaker.success_count,
+        last_failure_at = breaker.last_failure_at, last_success_at = breaker.last_success_at, opened_at = breaker.opened_at
+      WHERE b.id = ANY (ARRAY[breaker.id]) AND b.id BETWEEN breaker.id AND breaker.id;
+    END LOOP;
+    CONTINUE WHEN stored.id IS NULL;
+    agent := batch.agent;
+    circuit_state := breaker.state;
+    has_changed := breaker.state <> stored.state;
+    RETURN NEXT;
+  END LOOP;
+END $$;
 
 CREATE FUNCTION meta_agent.touch_updated_at() RETURNS trigger
     LANGUAGE plpgsql
@@ -1366,6 +1519,10 @@ CREATE TRIGGER ab_tests_updated_at BEFORE UPDATE ON public.ab_tests FOR EACH ROW
 
 CREATE TRIGGER agent_registry_updated_at BEFORE UPDATE ON public.agent_registry FOR EACH ROW EXECUTE FUNCTION meta_agent.touch_updated_at();
 
+CREATE TRIGGER circuit_breaker_state_mirrored AFTER UPDATE ON public.circuit_breaker_state FOR EACH ROW WHEN (((old.state <> new.state) OR (old.opened_at IS DISTINCT FROM new.opened_at))) EXECUTE FUNCTION meta_agent.mirror_circuit();
+
+CREATE TRIGGER circuit_breaker_state_mirrored_new AFTER INSERT ON public.circuit_breaker_state FOR EACH ROW EXECUTE FUNCTION meta_agent.mirror_circuit();
+
 CREATE TRIGGER cost_budgets_updated_at BEFORE UPDATE ON public.cost_budgets FOR EACH ROW EXECUTE FUNCTION meta_agent.touch_updated_at();
 
 CREATE TRIGGER improvement_proposals_updated_at BEFORE UPDATE ON public.improvement_proposals FOR EACH ROW EXECUTE FUNCTION meta_agent.touch_updated_at();
@@ -1886,6 +2043,10 @@ GRANT USAGE ON SCHEMA auth TO service_role;
 GRANT USAGE ON SCHEMA meta_agent TO authenticated;
 GRANT USAGE ON SCHEMA meta_agent TO service_role;
 
+REVOKE ALL ON FUNCTION meta_agent.acquire_execution(agent uuid, instant timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.acquire_execution(agent uuid, instant timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.acquire_execution(agent uuid, instant timestamp with time zone) TO service_role;
+
 REVOKE ALL ON FUNCTION meta_agent.current_organization_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO service_role;
@@ -1896,6 +2057,8 @@ GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zo
 
 REVOKE ALL ON FUNCTION meta_agent.isolate(table_name text, noun text) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION meta_agent.mirror_circuit() FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION meta_agent.own_agent_prompts_row(row_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.own_agent_prompts_row(row_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.own_agent_prompts_row(row_id uuid) TO service_role;
@@ -1903,6 +2066,10 @@ GRANT ALL ON FUNCTION meta_agent.own_agent_prompts_row(row_id uuid) TO service_r
 REVOKE ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.touch_updated_at() FROM PUBLIC;
 

@@ -69,6 +69,17 @@ export {
   UnrecordedExecutionError,
   guardedExecution,
 } from "./fleet/guard.ts";
+export {
+  type AcquireOptions,
+  type CircuitChange,
+  type CircuitOf,
+  type ExecutionPermit,
+  type Outcome,
+  type OutcomeReport,
+  acquireExecution,
+  recordOutcome,
+  resetCircuit,
+} from "./fleet/breaker.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";

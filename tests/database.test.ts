@@ -120,15 +120,18 @@ suite("the database keeps its own rules", (database) => {
     expect((await refusal(again))?.code).toBe("23505");
   });
 
-  test("the four tables with updated_at have its trigger, and no table another", async () => {
+  test("the four tables with updated_at have its trigger, the breakers' those of their mirror, and no table another", async () => {
     const triggers = await database.query<{ name: string }>(
       "select tgrelid::regclass::text || ': ' || tgname as name from pg_trigger where not tgisinternal order by 1",
     );
-    expect(triggers.map(({ name }) => name)).toEqual(
-      ["ab_tests", "agent_registry", "cost_budgets", "improvement_proposals"].map(
-        (table) => `${table}: ${table}_updated_at`,
-      ),
-    );
+    expect(triggers.map(({ name }) => name)).toEqual([
+      "ab_tests: ab_tests_updated_at",
+      "agent_registry: agent_registry_updated_at",
+      "circuit_breaker_state: circuit_breaker_state_mirrored",
+      "circuit_breaker_state: circuit_breaker_state_mirrored_new",
+      "cost_budgets: cost_budgets_updated_at",
+      "improvement_proposals: improvement_proposals_updated_at",
+    ]);
   });
 
   test("updated_at moves with an update and created_at stays", async () => {

@@ -2,6 +2,7 @@ import { TransactionRollbackError, getTableName, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { type Database, type Transaction, rows } from "../src/client/sql.ts";
 import { loadDemo } from "../src/demo/load.ts";
+import { acquireExecution } from "../src/fleet/breaker.ts";
 import { type DoctorOptions, doctor } from "../src/operate/doctor/doctor.ts";
 import type { Diagnosis } from "../src/operate/doctor/check.ts";
 import { rebuildEmbeddingIndexes } from "../src/operate/rebuild.ts";
@@ -547,6 +548,34 @@ suite("doctor", (database) => {
         }),
       ]);
       expect(found).toHaveLength(before.length + 1);
+    });
+  });
+
+  test("breakers whose probe has lapsed are found, until another is let out; no others are", async () => {
+    await undone(database, async (tx) => {
+      await run(tx, [
+        `insert into agent_registry (agent_name, display_name, category, organization_id)
+         select name, 'A', 'sales', '${OURS}' from unnest(array['lost', 'out', 'reported', 'open', 'by hand']) as name`,
+        `insert into circuit_breaker_state (agent_id, organization_id, state, half_open_at, last_success_at, cooldown_seconds)
+         select id, organization_id, case agent_name when 'open' then 'open' else 'half_open' end,
+           case agent_name when 'by hand' then null else now() - interval '1 hour' end,
+           case agent_name when 'reported' then now() end, case agent_name when 'out' then 7200 else 3599 end
+         from agent_registry where organization_id = '${OURS}'`,
+      ]);
+      const said = async () => (await besides(tx)).filter(({ check }) => check === "breakers");
+      expect(await said()).toMatchObject([
+        {
+          level: "warning",
+          message: expect.stringMatching(
+            /^the circuit breaker of lost is half open, .+ UTC has lapsed/,
+          ),
+        },
+      ]);
+      const [lost] = rows<{ id: string }>(
+        await tx.execute(sql`select id from agent_registry where agent_name = 'lost'`),
+      );
+      await acquireExecution(tx, { agentId: lost?.id ?? "" });
+      expect(await said()).toEqual([]);
     });
   });
 

@@ -64,6 +64,16 @@ const danglingEntry = () => newExecutionLog({ agentId: ORGANIZATION, outputData:
 const manyDangling = () => Array.from({ length: 400 }, danglingEntry);
 
 const CASES: Readonly<Record<string, readonly Case[]>> = {
+  acquireExecution: [
+    {
+      refuse: asTenant((tx) => root.acquireExecution(tx, { agentId: SECRET })),
+      says: /acquireExecution: agentId/,
+    },
+    {
+      refuse: asTenant((tx) => root.acquireExecution(tx, { agentId: ORGANIZATION })),
+      says: /acquireExecution: no agent/,
+    },
+  ],
   adopt: [away((db) => root.adopt(db))],
   asJson: [
     {
@@ -228,6 +238,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     {
       refuse: (db) => db.transaction((tx) => root.rebuildEmbeddingIndexes(tx)),
       says: /rebuildEmbeddingIndexes/,
+    },
+  ],
+  recordOutcome: [
+    {
+      refuse: asTenant((tx) =>
+        root.recordOutcome(tx, { agentId: ORGANIZATION, outcome: "failure" }),
+      ),
+      says: /recordOutcome: no agent/,
+    },
+  ],
+  resetCircuit: [
+    {
+      refuse: asTenant((tx) => root.resetCircuit(tx, { agentId: ORGANIZATION })),
+      says: /resetCircuit: no agent/,
     },
   ],
   recordExecutions: [

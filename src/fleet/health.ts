@@ -17,9 +17,10 @@ export interface HealthResult {
 }
 
 /**
- * Takes a new snapshot of every agent of the caller, deprecated ones too, in one statement: all columns of
- * `agent_health_realtime` but `id`. As service role the agents of all organizations. An agent that
- * has a newer snapshot keeps it, so refreshers may overtake each other.
+ * Takes a new snapshot of every agent of the caller, deprecated ones too, in one statement behind the locks of the
+ * stored ones: all columns of `agent_health_realtime` but `id`. As service role the agents of all organizations. An
+ * agent that has a newer snapshot keeps it, so refreshers may come in any order. A breaker that moves meanwhile
+ * moves in the snapshot too, whoever comes first.
  *
  * The windows are the 5 minutes and the hour that end with `now`, `now` included. They count the executions
  * that began in them, as `rollUpMetrics` says what one is; rows of shadow tests do not count. Failures are failed
@@ -47,8 +48,15 @@ export async function refreshHealth(
   if (now !== undefined && !(now instanceof Date && Number.isFinite(now.getTime()))) {
     throw new TypeError("refreshHealth: now must be a valid Date");
   }
-  return one<HealthResult>(tx, refresh(healthThresholds(given), now));
+  const thresholds = healthThresholds(given);
+  // A statement of its own: what follows must see each breaker whose move is in the snapshot already. One that
+  // moves later waits here, and then moves in the new one.
+  await tx.execute(LOCK);
+  return one<HealthResult>(tx, refresh(thresholds, now));
 }
+
+/** In the order in which the snapshots are written, and breakers are moved. */
+const LOCK = sql`select from public.agent_health_realtime order by agent_id for no key update`;
 
 const columns = columnList(agentHealthRealtime);
 /** What an older snapshot knows of the last executions stays. */

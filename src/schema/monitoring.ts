@@ -46,11 +46,10 @@ export const agentHealthRealtime = tenantTable(
     /** When an execution that failed or timed out had its last row. NULL: none was seen. */
     lastFailedExecution: timestamptz("last_failed_execution"),
     /**
-     * A copy of the breaker's state at the time of the snapshot; `closed` where the agent has no
-     * breaker.
+     * A copy of the breaker's state, which moves with it; `closed` where the agent has no breaker.
      */
     circuitState: text("circuit_state", { enum: CIRCUIT_STATES }).notNull().default("closed"),
-    /** A copy of the breaker's `opened_at`. NULL: it never opened, or there is no breaker. */
+    /** A copy of the breaker's `opened_at`, kept likewise. NULL: it never opened, or there is no breaker. */
     circuitOpenedAt: timestamptz("circuit_opened_at"),
   },
   (t) => [
@@ -64,8 +63,9 @@ export type AgentHealth = Row<typeof agentHealthRealtime>;
 export type NewAgentHealth = NewRow<typeof agentHealthRealtime>;
 
 /**
- * The circuit breaker of an agent, one row each. After `failure_threshold` failures it opens, after
- * `cooldown_seconds` it lets a trial through (half open), after `success_threshold` successes it closes.
+ * The circuit breaker of an agent, one row each. After `failure_threshold` failures in a row it opens, after
+ * `cooldown_seconds` it lets one probe through at a time (half open), after `success_threshold` probes that
+ * succeed in a row it closes. `acquireExecution` and `recordOutcome` move it.
  */
 export const circuitBreakerState = tenantTable("circuit_breaker_state", {
   /** The agent whose breaker this is. The breaker goes with it. */
@@ -74,27 +74,27 @@ export const circuitBreakerState = tenantTable("circuit_breaker_state", {
     .notNull()
     .unique("circuit_breaker_state_agent_id_key"),
   /**
-   * `closed` lets executions through, `open` stops them, `half_open` tries some. `refreshHealth`
+   * `closed` lets executions through, `open` stops them, `half_open` tries one at a time. `refreshHealth`
    * reads it: an agent whose breaker is open is critical or offline.
    */
   state: text("state", { enum: CIRCUIT_STATES }).notNull().default("closed"),
-  /** Count. Failures in a row, kept by the application. */
+  /** Count. Failures in a row while it was last closed. */
   failureCount: count("failure_count").notNull().default(0),
-  /** Count. Successes in a row since it was half open, kept by the application. */
+  /** Count. Probes that succeeded in a row since it is half open. */
   successCount: count("success_count").notNull().default(0),
-  /** When an execution last failed. NULL: never. */
+  /** When an execution last failed, of those that count. NULL: never. */
   lastFailureAt: timestamptz("last_failure_at"),
-  /** When an execution last succeeded. NULL: never. */
+  /** When an execution last succeeded, of those that count; of several within a second one of them. NULL: never. */
   lastSuccessAt: timestamptz("last_success_at"),
   /** When the breaker last opened. NULL: never. */
   openedAt: timestamptz("opened_at"),
-  /** When the breaker last began to try executions again. NULL: not since it opened. */
+  /** When the last probe was let out, in milliseconds, which is its ticket. NULL: never. */
   halfOpenAt: timestamptz("half_open_at"),
-  /** Count. At so many failures in a row a closed breaker opens. */
+  /** Count. At so many failures in a row a closed breaker opens; 0 counts as 1. */
   failureThreshold: count("failure_threshold").notNull().default(5),
-  /** Count. At so many successes in a row a half open breaker closes. */
+  /** Count. At so many successes in a row a half open breaker closes; 0 counts as 1. */
   successThreshold: count("success_threshold").notNull().default(3),
-  /** Seconds. How long an open breaker rests before it is half open. */
+  /** Seconds. How long an open breaker rests before it is half open, and after which a probe that has not reported lapses. */
   cooldownSeconds: seconds("cooldown_seconds").notNull().default(60),
 });
 /** A row of `circuit_breaker_state`. */

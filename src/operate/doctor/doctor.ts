@@ -12,7 +12,7 @@ import {
 } from "./check.ts";
 import { definers, isolated, publications, unguarded } from "./isolation.ts";
 import { logins, operator, roles } from "./logins.ts";
-import { budgets, counters, crossed, platform, repeated, running } from "./rows.ts";
+import { breakers, budgets, counters, crossed, platform, repeated, running } from "./rows.ts";
 import { bloat, differences, embeddings, indexes, references, statistics } from "./schema.ts";
 import { autovacuum, sessions, wraparound } from "./upkeep.ts";
 import { databaseError } from "../../client/errors.ts";
@@ -47,6 +47,7 @@ const CHECKS: readonly Check[] = [
   wraparound,
   platform,
   running,
+  breakers,
   crossed,
   counters,
   repeated,

@@ -188,3 +188,21 @@ export const budgets = checkOf<{ budgets: number; example: string }>(
   ],
   { deep: true, owner: true },
 );
+
+/** A probe reports or lapses; one that lapsed died, or nobody told what became of it. */
+export const breakers = checkOf<{ agent: string; let_out: string }>(
+  "breakers",
+  () => sql`
+    select agent_name as agent, to_char(half_open_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS UTC') as let_out
+    from public.circuit_breaker_state as breaker join public.agent_registry as agent on agent.id = agent_id
+    where state = 'half_open' and (last_success_at >= half_open_at) is not true
+      and half_open_at + make_interval(secs => greatest(cooldown_seconds, 1)) < clock_timestamp()
+    order by half_open_at, agent_name limit 20`,
+  ({ agent, let_out }) => [
+    warning(
+      `the circuit breaker of ${agent} is half open, and the probe that it let out at ${let_out} has lapsed without a report`,
+      "The agent's next acquireExecution lets another probe out. See that whoever runs it reports with the ticket, by recordOutcome, whatever becomes of the execution, and that cooldown_seconds is longer than one takes.",
+    ),
+  ],
+  { owner: true },
+);
