@@ -45,6 +45,7 @@ export { type DatabaseError, databaseError, explain, isUnreachable } from "./cli
 export type { Finding } from "./operate/drift/findings.ts";
 export * from "./fleet/agents.ts";
 export * from "./fleet/health.ts";
+export { type Period, executionsBetween } from "./fleet/outcome.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
 export { type TrustOptions, UntrustedSchemaError } from "./operate/migrate/public-schema.ts";
