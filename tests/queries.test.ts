@@ -320,11 +320,29 @@ const DASHBOARDS = {
   },
 } satisfies Record<string, Figures>;
 
+/** A time that begins and ends within executions: the first began before it, the last goes on after it. */
+function periodAcross(logs: Fleet["logs"]): Period {
+  const seconds = [...groupsOf(logs.filter(isNoShadow), ({ executionId }) => executionId).values()]
+    .map((group) => group.map(({ timestamp }) => timestamp.getTime()).toSorted((a, b) => a - b))
+    .flatMap(([first, second]) => (second !== undefined && first !== second ? [second] : []))
+    .toSorted((a, b) => a - b);
+  const at = (share: number) => new Date(seconds[Math.floor(seconds.length * share)] ?? 0);
+  return { from: at(0.3), to: at(0.9) };
+}
+
 suite("documented queries", (database) => {
   let own: Fleet;
   beforeAll(async () => {
     await loadDemo(database.db);
     await database.query("update canary_deployments set status = 'running'");
+    // Runs that went on, and shadows.
+    await database.query(
+      `update agent_execution_logs set action_type = 'agent_run', status = 'success'
+       where hashtext(execution_id::text) % 5 = 0 and action_type = 'tool_call'`,
+    );
+    await database.query(
+      `update agent_execution_logs set metadata = '{"shadow_of": "another"}' where hashtext(execution_id::text) % 7 = 0`,
+    );
     own = await fleet(database.db);
   });
 
@@ -340,14 +358,10 @@ suite("documented queries", (database) => {
   test.each(Object.entries<Figures>(DASHBOARDS))(
     "%s answers the figures of the organization alone",
     async (_, ask) => {
-      // Executions that began before, and go on after.
-      const instants = own.logs.map(({ timestamp }) => timestamp.getTime());
-      const [first, last] = [Math.min(...instants), Math.max(...instants)];
-      const at = (share: number) => new Date(Math.floor(first + (last - first) * share));
       const [answer, expected, order = []] = await withOrganization(
         database.db,
         ORGANIZATION,
-        (tx) => ask(tx, own, { from: at(0.3), to: at(0.9) }),
+        (tx) => ask(tx, own, periodAcross(own.logs)),
       );
       expect(answer).not.toEqual({});
       expect(answer).toEqual(expected);

@@ -107,7 +107,7 @@ export function executionsBetween({ from, to }: Period): SQL {
     select ${OF_LOG} from public.agent_execution_logs
     where timestamp >= ${first} - ${LOOK_BACK} and timestamp < ${end} + ${REACH} and not ${IS_SHADOW}`;
   return sql`
-    select agent_id, execution_id, started, latest, outcome, latency_ms, prompt_version_id
+    select agent_id, execution_id, started, latest, outcome, latency_ms::int, prompt_version_id
     from (${executionsOf(sql`(${withStart(log)})`)}) as execution
     where started >= ${first} and started < ${end}`;
 }
