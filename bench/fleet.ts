@@ -4,6 +4,7 @@ import { PgTable } from "drizzle-orm/pg-core";
 import * as queries from "../examples/queries.ts";
 import { schema } from "../src/client/schema.ts";
 import type { Database, Transaction } from "../src/client/sql.ts";
+import type { Period } from "../src/fleet/outcome.ts";
 
 const [ORGANIZATIONS, LOGS_A_DAY, VERSIONS] = [100, 10_000, 4];
 const [START, TODAY] = ["2025-01-01", "2026-11-01"];
@@ -31,8 +32,17 @@ export type Question = (tx: Transaction) => SQLWrapper & {
   toSQL(): { sql: string; params: unknown[] };
 };
 
+/** The last three days. */
+export const periodOf = ({ day }: Tenant): Period => {
+  const end = Date.parse(day) + DAY;
+  return { from: new Date(end - 3 * DAY), to: new Date(end) };
+};
+const DAY = 86_400_000;
+
 /** Each query of `examples/queries.ts`, asked as this tenant, and once more where the answer is rare. */
-export function questions({ agentId, day, executionId }: Tenant) {
+export function questions(tenant: Tenant) {
+  const { agentId, day, executionId } = tenant;
+  const period = periodOf(tenant);
   return {
     latestLogsOfAgent: (tx) => queries.latestLogsOfAgent(tx, agentId),
     latestLogs: (tx) => queries.latestLogs(tx),
@@ -53,6 +63,12 @@ export function questions({ agentId, day, executionId }: Tenant) {
     learningsApplicableToRare: (tx) => queries.learningsApplicableTo(tx, "topic 7", 100),
     activePrompt: (tx) => queries.activePrompt(tx, agentId),
     unhealthyAgents: (tx) => queries.unhealthyAgents(tx),
+    costByModel: (tx) => queries.costByModel(tx, period),
+    tokensByAgent: (tx) => queries.tokensByAgent(tx, period),
+    outcomesByDay: (tx) => queries.outcomesByDay(tx, period),
+    slowestTools: (tx) => queries.slowestTools(tx, period),
+    recentFailures: (tx) => queries.recentFailures(tx, period),
+    stepsOfExecution: (tx) => queries.stepsOfExecution(tx, executionId),
   } satisfies Record<keyof typeof queries | "learningsApplicableToRare", Question>;
 }
 
@@ -73,10 +89,12 @@ export async function fillLogs(db: Database, { logs, agents }: FleetSize): Promi
     `insert into agent_prompts (id, agent_id, version, system_prompt, is_active, organization_id)
       select ${prompt("v")}, ${AGENT}, '1.' || v, repeat('You are helpful. ', 20), v = 0, ${ORGANIZATION}
       from ${each}, generate_series(0, ${VERSIONS - 1}) as v`,
-    `insert into agent_execution_logs (id, agent_id, prompt_version_id, execution_id, timestamp, action_type,
+    `insert into agent_execution_logs (id, agent_id, prompt_version_id, execution_id, timestamp, action_type, action_name, model_name,
         input_data, output_data, latency_ms, token_count_input, token_count_output, status, error_type,
         quality_score, estimated_cost_usd, organization_id)
-      select meta_agent.uuidv7_at(at), ${AGENT}, ${prompt(`chance % ${VERSIONS}`)}, ${key("b000", "n")}, at, 'llm_call',
+      select meta_agent.uuidv7_at(at), ${AGENT}, ${prompt(`chance % ${VERSIONS}`)}, ${key("b000", "n")}, at,
+        case when chance % 4 = 0 then 'tool_call' else 'llm_call' end,
+        case when chance % 4 = 0 then 'tool ' || chance % 5 end, case when chance % 4 > 0 then 'model ' || chance % 3 end,
         jsonb_build_object('text', repeat('x', 250)), jsonb_build_object('text', repeat('y', 350)),
         chance % 5000, chance % 900, chance % 300, case when chance % 37 = 0 then 'failure' else 'success' end,
         case when chance % 37 = 0 then 'error ' || chance % 5 end, case when chance % 10 = 0 then chance / 10 % 100 end,

@@ -43,8 +43,9 @@ try {
 function statement(query: { sql: string; params: unknown[] }, organizationId?: string): SQL {
   const text = organizationId
     ? query.sql.replace(
-        /from "(\w+)"/,
-        `from (select * from "$1" where organization_id = '${organizationId}') as "$1"`,
+        /from (?:"(\w+)"|public\.(\w+)( as \w+)?)/,
+        (_, quoted: string, name = quoted, alias = ` as "${name}"`) =>
+          `from (select * from "${name}" where organization_id = '${organizationId}')${alias}`,
       )
     : query.sql;
   const parts = text.split(/\$(\d+)/);

@@ -81,6 +81,7 @@ export {
   resetCircuit,
 } from "./fleet/breaker.ts";
 export * from "./fleet/health.ts";
+export { type Period, executionsBetween } from "./fleet/outcome.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
 export { type TrustOptions, UntrustedSchemaError } from "./operate/migrate/public-schema.ts";

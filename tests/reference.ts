@@ -47,7 +47,7 @@ export const near = (expected: unknown): unknown =>
 
 export const dayOf = (instant: Date) => instant.toISOString().slice(0, 10);
 
-function groupsOf<T>(list: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
+export function groupsOf<T>(list: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>();
   for (const item of list) {
     const group = groups.get(keyOf(item));
@@ -75,7 +75,7 @@ interface Execution {
 const inTime = (a: Log, b: Log) => +a.timestamp - +b.timestamp || (a.id < b.id ? -1 : 1);
 
 /** One that has no row of its execution in the 24 hours before begins another. */
-function executionsOf(logs: readonly Log[]): Execution[] {
+export function executionsOf(logs: readonly Log[]): Execution[] {
   const keys = groupsOf(logs, ({ agentId, executionId }) => `${agentId} ${executionId}`).values();
   return [...keys].flatMap((group) => {
     const rows = group.toSorted(inTime);
@@ -131,7 +131,7 @@ const sumOrNull = (values: readonly number[]) => (values.length === 0 ? null : s
 const average = (values: readonly number[]) =>
   values.length === 0 ? null : sum(values) / values.length;
 
-function percentile(ascending: readonly number[], share: number): number | null {
+export function percentile(ascending: readonly number[], share: number): number | null {
   const place = (ascending.length - 1) * share;
   const [below, above] = [ascending[Math.floor(place)], ascending[Math.ceil(place)]];
   if (below === undefined || above === undefined) return null;

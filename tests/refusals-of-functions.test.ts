@@ -154,6 +154,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /expireExecutions: olderThan must be a valid Date/,
     },
   ],
+  executionsBetween: [
+    {
+      refuse: () => root.executionsBetween({ from: new Date(Number.NaN), to: new Date() }),
+      says: /executionsBetween: from must be a valid Date/,
+    },
+    {
+      refuse: () => called("executionsBetween", { from: new Date(), to: SECRET }),
+      says: /executionsBetween: to must be a valid Date/,
+    },
+  ],
   findSimilarExecutions: [
     {
       refuse: asTenant((tx) => root.findSimilarExecutions(tx, { vector: [1], by: "input" })),

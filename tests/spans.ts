@@ -21,12 +21,22 @@ const captured = z.array(
   }),
 );
 
-/** The dialects of the Vercel AI SDK 7 of which spans were captured. */
-export const DIALECTS = ["gen-ai", "legacy"] as const;
+/** Of which spans were captured: the Vercel AI SDK 7 in both of its dialects, and 6 and 5 as OTLP/JSON of their exporter. */
+export const DIALECTS = [
+  "ai-sdk-7-gen-ai",
+  "ai-sdk-7-legacy",
+  "ai-sdk-6-otlp",
+  "ai-sdk-5-otlp",
+] as const;
 
 /** Of runs that end well, with a failing tool, with an error of the model, and aborted; in the order they ended. */
 export function capturedSpans(dialect: (typeof DIALECTS)[number]): FinishedSpan[] {
-  const json: unknown = JSON.parse(readFileSync(`tests/fixtures/ai-sdk-7-${dialect}.json`, "utf8"));
+  if (dialect.endsWith("otlp")) {
+    const { spans, problems } = readOtlp(readFileSync(`tests/fixtures/${dialect}.jsonl`, "utf8"));
+    if (problems.length > 0) throw new Error(`${dialect}: ${problems[0]?.message}`);
+    return [...spans];
+  }
+  const json: unknown = JSON.parse(readFileSync(`tests/fixtures/${dialect}.json`, "utf8"));
   return captured.parse(json).map(({ trace, span, parent, start, dur, ...rest }) =>
     newSpan({
       ...rest,

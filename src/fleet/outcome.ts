@@ -1,8 +1,8 @@
 /** What an execution is, once: where it begins, how it ended, how long it took. SQL for whoever counts executions. */
 import { type SQL, sql } from "drizzle-orm";
 
-/** A row of a shadow test. It counts in cost and metrics, and in no health. */
-export const IS_SHADOW = sql`metadata ? 'shadow_of'`;
+/** A row of a shadow test. It counts in cost and metrics, and in no health. No `?`: JDBC takes that for a parameter. */
+export const IS_SHADOW = sql`(metadata -> 'shadow_of' is not null)`;
 
 /**
  * How long before a window its reader begins. A row is of an execution that began up to 24 hours before it, and that
@@ -76,3 +76,38 @@ export const executionsOf = (rows: SQL, also = sql``): SQL => sql`
 
 /** Whether an outcome counts as a failure where there are but two. */
 export const isFailure = (outcome: SQL): SQL => sql`${outcome} in ('failure', 'timeout')`;
+
+/** A time, from an instant to before another. */
+export interface Period {
+  readonly from: Date;
+  readonly to: Date;
+}
+
+/**
+ * The executions of the caller that began in a time, as a table for a `from`: one row each, counted as
+ * `rollUpMetrics` says, shadow rows left out. Its columns are `agent_id`, `execution_id`, `started`, `latest` (the
+ * instant of its last row), `outcome`, `latency_ms` (NULL: not known, or it runs) and `prompt_version_id`. It reads
+ * the log from two days before to one day after.
+ * @example
+ * const ended = executionsBetween({ from, to });
+ * await tx.execute(sql`select outcome, count(*) from (${ended}) as execution group by outcome`);
+ * @throws {TypeError} before any SQL: an instant that is no valid Date
+ */
+export function executionsBetween({ from, to }: Period): SQL {
+  for (const [name, instant] of Object.entries({ from, to })) {
+    if (!(instant instanceof Date && Number.isFinite(instant.getTime()))) {
+      throw new TypeError(`executionsBetween: ${name} must be a valid Date`);
+    }
+  }
+  const [first, end] = [
+    sql`${from.toISOString()}::timestamptz`,
+    sql`${to.toISOString()}::timestamptz`,
+  ];
+  const log = sql`
+    select ${OF_LOG} from public.agent_execution_logs
+    where timestamp >= ${first} - ${LOOK_BACK} and timestamp < ${end} + ${REACH} and not ${IS_SHADOW}`;
+  return sql`
+    select agent_id, execution_id, started, latest, outcome, latency_ms::int, prompt_version_id
+    from (${executionsOf(sql`(${withStart(log)})`)}) as execution
+    where started >= ${first} and started < ${end}`;
+}

@@ -29,6 +29,9 @@ interface Contract {
 /** Of an agent that has little history the planner would rather read all of it than pick from it. */
 const ifShort = (history: number) => (history <= 200 ? history : 0);
 
+/** The rows of an organization on three days, and on the days before that tell what began earlier. */
+const [THREE_DAYS, FIVE_DAYS] = [300, 500];
+
 const CONTRACTS: Record<keyof ReturnType<typeof questions>, Contract> = {
   latestLogsOfAgent: { index: "idx_logs_agent_timestamp", spare: ifShort(LOGS / 100 / AGENTS) },
   latestLogs: { index: "idx_logs_org_timestamp" },
@@ -57,6 +60,14 @@ const CONTRACTS: Record<keyof ReturnType<typeof questions>, Contract> = {
   },
   activePrompt: { index: "agent_prompts_one_active" },
   unhealthyAgents: { index: "idx_agent_health_realtime_organization_id", spare: AGENTS },
+  // Figures of three days, a row for each day, model, agent or tool.
+  costByModel: { index: "idx_logs_org_timestamp", spare: THREE_DAYS },
+  tokensByAgent: { index: "idx_logs_org_timestamp", spare: THREE_DAYS },
+  outcomesByDay: { index: "idx_logs_org_timestamp", spare: FIVE_DAYS },
+  slowestTools: { index: "idx_logs_org_timestamp", spare: THREE_DAYS },
+  // And the last row of each one that failed.
+  recentFailures: { index: "idx_logs_org_timestamp", spare: FIVE_DAYS + 4 * 14 },
+  stepsOfExecution: { index: "idx_logs_execution", spare: AGENTS },
 };
 
 interface PlanNode {

@@ -11,8 +11,10 @@ const sum = (numbers: readonly (number | null | undefined)[]) =>
 const one = (attributes: Record<string, unknown>, more: Parameters<typeof newSpan>[0] = {}) =>
   executionOf(newSpan({ attributes, ...more }));
 
-describe.each(DIALECTS)("spans of the AI SDK 7, dialect %s", (dialect) => {
+describe.each(DIALECTS)("spans of the AI SDK, %s", (dialect) => {
   const rows = executionsOf(capturedSpans(dialect));
+  // 5 tells nothing of what came from a cache.
+  const cached = dialect === "ai-sdk-5-otlp" ? { all: 0, last: 0 } : { all: 160, last: 100 };
   const row = (agent: string, type: string) =>
     rowsOf(rows, agent).find(({ actionType }) => actionType === type);
 
@@ -48,7 +50,7 @@ describe.each(DIALECTS)("spans of the AI SDK 7, dialect %s", (dialect) => {
       sum(
         run.map(({ metadata }) => Number(Reflect.get(Object(metadata), "cache_read_tokens") ?? 0)),
       ),
-    ).toBe(160);
+    ).toBe(cached.all);
   });
 
   test("are priced with what the provider is called, and with the cache", () => {
@@ -71,7 +73,7 @@ describe.each(DIALECTS)("spans of the AI SDK 7, dialect %s", (dialect) => {
       provider: "openai",
       model: "gpt-5.1",
       output: 10,
-      cacheRead: 100,
+      cacheRead: cached.last,
       cacheWrite: 0,
       at: expect.any(Date),
     });
