@@ -1,6 +1,16 @@
 /** OTLP/JSON as spans: what the collector's file exporter writes, and the body of an export over HTTP. */
 import { kindOf } from "../schema/json.ts";
 import {
+  type Members,
+  type ReadProblem,
+  type Tell,
+  documentsOf,
+  isRecord,
+  listOf,
+  problemList,
+  textOf,
+} from "./documents.ts";
+import {
   type Attributes,
   type FinishedSpan,
   type Instant,
@@ -13,18 +23,10 @@ export interface OtlpSpan extends FinishedSpan {
   readonly around: SpanScope | undefined;
 }
 
-/** A part of a document that could not be read, and was left out. */
-export interface OtlpProblem {
-  /** Where: the line, and the path inside it, as in `line 3: resourceSpans.0.scopeSpans.1.spans.7`. */
-  readonly place: string;
-  /** What was expected, and what came, in words without content. */
-  readonly message: string;
-}
-
 /** What {@link readOtlp} found. */
 export interface OtlpContent {
   readonly spans: readonly OtlpSpan[];
-  readonly problems: readonly OtlpProblem[];
+  readonly problems: readonly ReadProblem[];
 }
 
 /**
@@ -36,10 +38,10 @@ export interface OtlpContent {
  * const found = spans.flatMap((span) => executionOf(span, {}, span.around) ?? []);
  */
 export function readOtlp(json: unknown): OtlpContent {
-  const reader = new OtlpReader();
-  if (typeof json === "string") reader.readText(json);
-  else reader.readDocument(json, "");
-  return { spans: withScopes(reader.spans), problems: reader.problems };
+  const { problems, tell } = problemList();
+  const reader = new OtlpReader(tell);
+  for (const { value, place } of documentsOf(json, tell)) reader.read(value, place);
+  return { spans: withScopes(reader.spans), problems };
 }
 
 /** A span, and where it stands. */
@@ -51,21 +53,13 @@ interface Placed {
 
 class OtlpReader {
   readonly spans: Placed[] = [];
-  readonly problems: OtlpProblem[] = [];
+  readonly #tell: Tell;
 
-  readText(text: string): void {
-    const whole = parsed(text);
-    if (whole) return this.readDocument(whole.value, "");
-    for (const [index, line] of text.split("\n").entries()) {
-      if (line.trim() === "") continue;
-      const place = `line ${index + 1}`;
-      const document = parsed(line);
-      if (document) this.readDocument(document.value, `${place}: `);
-      else this.#tell(place, "expected JSON");
-    }
+  constructor(tell: Tell) {
+    this.#tell = tell;
   }
 
-  readDocument(document: unknown, place: string): void {
+  read(document: unknown, place: string): void {
     if (!isRecord(document))
       return this.#tell(place, `expected an object, got ${kindOf(document)}`);
     // Lines of a collector may hold metrics or logs.
@@ -133,10 +127,6 @@ class OtlpReader {
       parentKey: `${traceId}/${parent}`,
     });
   }
-
-  #tell(place: string, message: string): void {
-    this.problems.push({ place: place.replace(/[.: ]+$/, ""), message });
-  }
 }
 
 /** Gives spans what they take from those around them. */
@@ -160,23 +150,6 @@ function withScopes(spans: readonly Placed[]): OtlpSpan[] {
 }
 
 // ── Members ──
-
-type Members = Readonly<Record<string, unknown>>;
-
-const isRecord = (value: unknown): value is Members =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
-
-const listOf = (value: unknown): Members[] => (Array.isArray(value) ? value.filter(isRecord) : []);
-
-const textOf = (value: unknown) => (typeof value === "string" ? value : "");
-
-function parsed(text: string): { readonly value: unknown } | undefined {
-  try {
-    return { value: JSON.parse(text) };
-  } catch {
-    return undefined;
-  }
-}
 
 /** Hex digits in either case; nothing but zeros is none. */
 const idOf = (value: unknown): string | undefined =>
