@@ -1,4 +1,5 @@
 /** JSON of others: one document or a line each, and its members, whose shape nobody has promised. */
+import type { SpanExecution } from "./spans.ts";
 
 /** A part of a document that could not be read, and was left out. */
 export interface ReadProblem {
@@ -15,30 +16,77 @@ export type Tell = (place: string, message: string) => void;
 export interface Document {
   readonly value: unknown;
   readonly place: string;
+  /** How many stand before it, in its list or its lines. */
+  readonly index: number;
+  /** Of its JSON, about. */
+  readonly characters: number;
+}
+
+/** A row to record, and where in the input it was found. */
+export interface PlacedExecution extends SpanExecution {
+  readonly place: string;
+}
+
+/** Reads the documents of one format. */
+export interface DocumentReader {
+  /** The rows that a document completes. */
+  read(document: Document): Iterable<PlacedExecution>;
+  /** The rows that waited for more. */
+  end(): Iterable<PlacedExecution>;
 }
 
 /** The documents of a text of JSON or of JSON lines; what is no text is one already. */
 export function* documentsOf(json: unknown, tell: Tell): Generator<Document> {
   const whole = typeof json === "string" ? parsed(json) : { value: json };
   if (whole) {
-    yield { value: whole.value, place: "" };
+    yield inWhole(whole.value, typeof json === "string" ? json.length : 0);
     return;
   }
   for (const [index, line] of String(json).split("\n").entries()) {
     if (line.trim() === "") continue;
     const document = parsed(line);
-    if (document) yield { value: document.value, place: `line ${index + 1}: ` };
+    if (document) yield inLine(index + 1, document.value, line.length);
     else tell(`line ${index + 1}`, "expected JSON");
   }
+}
+
+/** A document that has a line to itself. */
+export const inLine = (line: number, value: unknown, characters: number): Document => ({
+  value,
+  place: `line ${line}: `,
+  index: line - 1,
+  characters,
+});
+
+/** A document that is all there is. */
+export const inWhole = (value: unknown, characters: number): Document => ({
+  value,
+  place: "",
+  index: 0,
+  characters,
+});
+
+/** The documents in a list of them. A list of messages is one. */
+export function elementsOf(document: Document): Document[] {
+  const { value, place, characters } = document;
+  if (!Array.isArray(value) || listOf(value).some((one) => "role" in one)) return [document];
+  return value.map((one: unknown, index) => ({
+    value: one,
+    place: `${place}${index}.`,
+    index,
+    characters: characters / value.length,
+  }));
 }
 
 /** A list of problems, and what adds to it. */
 export function problemList(): { readonly problems: ReadProblem[]; readonly tell: Tell } {
   const problems: ReadProblem[] = [];
-  const tell: Tell = (place, message) =>
-    void problems.push({ place: place.replace(/[.: ]+$/, ""), message });
+  const tell: Tell = (place, message) => void problems.push({ place: placeOf(place), message });
   return { problems, tell };
 }
+
+/** A place without what would join it to more. */
+export const placeOf = (place: string): string => place.replace(/[.: ]+$/, "");
 
 /** An object's members. */
 export type Members = Readonly<Record<string, unknown>>;
@@ -51,7 +99,8 @@ export const listOf = (value: unknown): Members[] =>
 
 export const textOf = (value: unknown): string => (typeof value === "string" ? value : "");
 
-function parsed(text: string): { readonly value: unknown } | undefined {
+/** The JSON of a text, or undefined where it is none. */
+export function parsed(text: string): { readonly value: unknown } | undefined {
   try {
     return { value: JSON.parse(text) };
   } catch {

@@ -10,13 +10,8 @@ import {
   problemList,
   textOf,
 } from "./documents.ts";
-import {
-  type Attributes,
-  type FinishedSpan,
-  type Instant,
-  type SpanScope,
-  scopeOf,
-} from "./spans.ts";
+import { type PlacedSpan, scopesOf } from "./span-window.ts";
+import type { Attributes, FinishedSpan, Instant, SpanScope } from "./spans.ts";
 
 /** A span of a document, with what it takes from the spans around it. */
 export interface OtlpSpan extends FinishedSpan {
@@ -41,18 +36,14 @@ export function readOtlp(json: unknown): OtlpContent {
   const { problems, tell } = problemList();
   const reader = new OtlpReader(tell);
   for (const { value, place } of documentsOf(json, tell)) reader.read(value, place);
-  return { spans: withScopes(reader.spans), problems };
+  const arounds = scopesOf(reader.spans);
+  const spans = reader.spans.map((one) => ({ ...one.span, around: arounds.get(one) }));
+  return { spans, problems };
 }
 
-/** A span, and where it stands. */
-interface Placed {
-  readonly span: FinishedSpan;
-  readonly key: string;
-  readonly parentKey: string;
-}
-
-class OtlpReader {
-  readonly spans: Placed[] = [];
+/** Collects the spans of OTLP's documents. */
+export class OtlpReader {
+  readonly spans: PlacedSpan[] = [];
   readonly #tell: Tell;
 
   constructor(tell: Tell) {
@@ -123,30 +114,12 @@ class OtlpReader {
     };
     this.spans.push({
       span: read,
+      place,
+      traceId,
       key: `${traceId}/${spanId}`,
       parentKey: `${traceId}/${parent}`,
     });
   }
-}
-
-/** Gives spans what they take from those around them. */
-function withScopes(spans: readonly Placed[]): OtlpSpan[] {
-  const byKey = new Map(spans.map((placed) => [placed.key, placed]));
-  const arounds = new Map<Placed, SpanScope | undefined>();
-  for (const placed of spans) {
-    const way = new Set<Placed>();
-    // Who is its own ancestor has none.
-    for (let at: Placed | undefined = placed; at && !arounds.has(at) && !way.has(at);) {
-      way.add(at);
-      at = byKey.get(at.parentKey);
-    }
-    for (const inner of [...way].toReversed()) {
-      const outer = byKey.get(inner.parentKey);
-      const isKnown = outer !== undefined && arounds.has(outer);
-      arounds.set(inner, isKnown ? scopeOf(outer.span, arounds.get(outer)) : undefined);
-    }
-  }
-  return spans.map((placed) => ({ ...placed.span, around: arounds.get(placed) }));
 }
 
 // ── Members ──

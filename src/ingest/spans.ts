@@ -103,8 +103,8 @@ export interface SpanExecution {
   readonly execution: Omit<NewExecution, "agentId">;
 }
 
-const NAME_LENGTH = 255;
-const MESSAGE_LENGTH = 4096;
+export const NAME_LENGTH = 255;
+export const MESSAGE_LENGTH = 4096;
 
 /**
  * What the spans inside a span take from it: the agent, the conversation, the user, the prompt version. The agent
@@ -233,6 +233,14 @@ function actionName(span: FinishedSpan, kind: SpanKind, agentName: string): stri
 
 // ── Numbers ──
 
+/** The instant of ISO text; undefined for anything else. */
+export function instantOf(value: unknown): Instant | undefined {
+  const at = typeof value === "string" ? Date.parse(value) : NaN;
+  return Number.isNaN(at)
+    ? undefined
+    : [Math.floor(at / 1000), (((at % 1000) + 1000) % 1000) * 1e6];
+}
+
 const milliseconds = ([seconds, nanoseconds]: Instant) =>
   seconds * 1000 + Math.floor(nanoseconds / 1e6);
 
@@ -320,12 +328,17 @@ function contentOf(
   place: ContentPlace & { readonly column: "inputData" | "outputData" },
   options: SpanOptions,
 ) {
-  if (options.content === "none") return undefined;
   const key = CONTENT[place.column].find((one) => (attributes[one] ?? "") !== "");
-  if (key === undefined) return undefined;
-  const value = masked(parsed(attributes[key]), place, options);
+  if (key === undefined || options.content === "none") return undefined;
+  return storedContent(parsed(attributes[key]), place, options);
+}
+
+/** What is stored of an input or an output: masked, cut, storable. */
+export function storedContent(value: unknown, place: ContentPlace, options: SpanOptions) {
+  if (options.content === "none") return undefined;
+  const left = masked(value, place, options);
   const { maxCharacters = MOST_CHARACTERS } = options;
-  return value === undefined ? undefined : asJson(value, { maxCharacters }).value;
+  return left === undefined ? undefined : asJson(left, { maxCharacters }).value;
 }
 
 /** The JSON in a text, or the text. */
@@ -344,7 +357,8 @@ function masked(value: unknown, place: ContentPlace, { mask }: SpanOptions): unk
   }
 }
 
-function maskedText(
+/** What is stored of a message or a stack trace. */
+export function maskedText(
   value: string | undefined,
   place: ContentPlace,
   options: SpanOptions,
@@ -390,7 +404,7 @@ function text(attributes: Attributes, keys: readonly string[]): string | undefin
 }
 
 /** At most so many characters, and storable. */
-const bounded = (value: string, most: number): string =>
+export const bounded = (value: string, most: number): string =>
   value.slice(0, most).replaceAll("\0", "\uFFFD").toWellFormed();
 
 function attempted<T>(work: () => T): T | undefined {
