@@ -44,6 +44,16 @@ export {
 export { type DatabaseError, databaseError, explain, isUnreachable } from "./client/errors.ts";
 export type { Finding } from "./operate/drift/findings.ts";
 export * from "./fleet/agents.ts";
+export {
+  IMPORT_FORMATS,
+  type ImportFormat,
+  type ImportOptions,
+  type ImportProgress,
+  type ImportResult,
+  importExecutions,
+} from "./ingest/import.ts";
+export type { ReadProblem } from "./ingest/documents.ts";
+export type { ContentPlace, ModelUsage, SpanOptions } from "./ingest/spans.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
