@@ -123,14 +123,15 @@ class Import {
 
   constructor(db: Database, options: ImportOptions) {
     this.#db = db;
-    this.#options = options;
+    this.#options = { ...options, organization: options.organization.toLowerCase() };
     this.#format = options.format;
   }
 
   async run(bytes: AsyncIterable<Uint8Array>): Promise<ImportResult> {
     let batch: PlacedExecution[] = [];
+    const { agent } = this.#options;
     for await (const row of this.#read(bytes)) {
-      batch.push(row);
+      batch.push(agent === undefined ? row : { ...row, agentName: agent });
       if (batch.length < BATCH) continue;
       await this.#store(batch);
       batch = [];
