@@ -36,7 +36,7 @@ export async function* documentsIn(
   if (opening.length === 0) return;
   const whole = parsed(opening.join("\n"));
   if (whole) yield inWhole(whole.value, length);
-  else tell("", "expected JSON: one document, or one a line");
+  else tell("", "expected JSON: one document, or one a line, as jq -c . makes them");
 }
 
 /** Whether a document begins with this line and goes on in the next. */

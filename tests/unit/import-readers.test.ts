@@ -44,7 +44,9 @@ describe("documents of bytes", () => {
     ]);
     expect(await documentsOf("[\n1,\n")).toEqual({
       found: [],
-      problems: [{ place: "", message: "expected JSON: one document, or one a line" }],
+      problems: [
+        { place: "", message: "expected JSON: one document, or one a line, as jq -c . makes them" },
+      ],
     });
   });
 
