@@ -11,6 +11,7 @@ import {
   type ImportResult,
   importExecutions,
 } from "../ingest/import.ts";
+import { timeIn } from "../ingest/spans.ts";
 import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
 import { err, print, printJson, progress, table } from "./print.ts";
 
@@ -165,7 +166,7 @@ function uuid(text: string): string {
 
 /** Parses `--start`. */
 function instant(text: string): Date {
-  const at = new Date(text);
+  const at = new Date(timeIn(text));
   if (!Number.isNaN(at.getTime())) return at;
   throw new InvalidArgumentError("It takes an instant, such as 2026-01-31T12:00:00Z.");
 }

@@ -21,6 +21,7 @@ import {
   bounded,
   maskedText,
   storedContent,
+  timeIn,
 } from "./spans.ts";
 
 /** Whether a document is a transcript. */
@@ -305,6 +306,6 @@ function countOf(usage: unknown, ...keys: readonly string[]): number | undefined
 function timeOf(members: Members): number | undefined {
   const { timestamp, created_at: createdAt, created } = members;
   const text = textOf(timestamp) || textOf(createdAt);
-  const at = text ? Date.parse(text) : typeof created === "number" ? created * 1000 : NaN;
+  const at = text ? timeIn(text) : typeof created === "number" ? created * 1000 : NaN;
   return Number.isNaN(at) ? undefined : at;
 }

@@ -233,9 +233,15 @@ function actionName(span: FinishedSpan, kind: SpanKind, agentName: string): stri
 
 // ── Numbers ──
 
-/** The instant of ISO text; undefined for anything else. */
+/** Milliseconds since 1970 of a text; without a zone it is UTC, wherever it is read. NaN for what is none. */
+export function timeIn(given: string): number {
+  const isZoned = !given.includes(":") || /(?:[+-]\d\d(?::?\d\d)?|Z|GMT|UTC)\s*$/i.test(given);
+  return Date.parse(isZoned ? given : `${given}Z`);
+}
+
+/** The instant of a text; undefined for anything else. */
 export function instantOf(value: unknown): Instant | undefined {
-  const at = typeof value === "string" ? Date.parse(value) : NaN;
+  const at = typeof value === "string" ? timeIn(value) : NaN;
   return Number.isNaN(at)
     ? undefined
     : [Math.floor(at / 1000), (((at % 1000) + 1000) % 1000) * 1e6];

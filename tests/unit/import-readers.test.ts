@@ -5,6 +5,7 @@ import { elementsOf, inLine, problemList } from "../../src/ingest/documents.ts";
 import { openInferenceSpans } from "../../src/ingest/openinference.ts";
 import { OtlpReader } from "../../src/ingest/otlp.ts";
 import { SpanWindow } from "../../src/ingest/span-window.ts";
+import { timeIn } from "../../src/ingest/spans.ts";
 import { documentsIn } from "../../src/ingest/stream.ts";
 import { newSpan, otlpOf } from "../spans.ts";
 
@@ -66,6 +67,16 @@ describe("documents of bytes", () => {
     const lines = ["[\n", ...line.map((text) => `"${text}",\n`)];
     await expect(documentsOf(...lines)).rejects.toThrow("one JSON document is larger than");
   });
+});
+
+test.each([
+  ["2026-01-02T03:04:05.678Z", 678],
+  ["2026-01-02T03:04:05.678", 678],
+  ["2026-01-02 03:04:05.678901", 678],
+  ["2026-01-02T05:04:05.678901+02:00", 678],
+  ["2026-01-02T04:04:05+0100", 0],
+])("%s is the same instant wherever it is read", (text, milliseconds) => {
+  expect(timeIn(text)).toBe(1_767_323_045_000 + milliseconds);
 });
 
 describe("spans of a file", () => {
