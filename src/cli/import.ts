@@ -144,8 +144,20 @@ function show(summaries: readonly FileSummary[], { dryRun }: Pick<Options, "dryR
   if (summaries.some(({ conflicting }) => conflicting > 0)) {
     print("conflicting: the row that is there says something else, and was left as it is");
   }
-  if (dryRun) print("nothing was written: this is what would be");
+  if (!dryRun) return;
+  for (const format of new Set(summaries.flatMap((summary) => summary.format ?? []))) {
+    print(`not stored of ${format}: ${NOT_STORED[format]}`);
+  }
+  print("nothing was written: this is what would be");
 }
+
+/** What no row has, of files that are read without fault. */
+const NOT_STORED: Record<ImportFormat, string> = {
+  otlp: "links, events other than exceptions, attributes without a column, nanoseconds",
+  openinference: "links, events other than exceptions, attributes without a column",
+  langfuse: "scores, comments, names of prompts, what enclosing generations repeat",
+  chat: "lists and objects beside the messages, such as definitions of tools",
+};
 
 const cells = (summary: FileSummary) => [
   summary.file,

@@ -27,6 +27,7 @@ describe("import", () => {
     expect(dry.stdout).toContain(
       "rows: 3 agent_run, 9 llm_call, 8 tool_call\nnew agents: library-desk\n",
     );
+    expect(dry.stdout).toContain("not stored of chat: lists and objects beside the messages");
     expect(dry.stdout).toContain("nothing was written");
     const first = await run(FIXTURE, ...agent, "--json");
     expect(JSON.parse(first.stdout)).toMatchObject([
