@@ -245,6 +245,12 @@ suite("importing executions", (database) => {
       });
     });
 
+    test("a time that is none is left out", async () => {
+      const other = newOwner();
+      await load(JSON.stringify({ created: 1e18, messages: [REPLY] }), other);
+      expect((await logsOf(other))[0]?.timestamp).toEqual(new Date("2024-01-01T00:00:00Z"));
+    });
+
     test("model, tokens and time are taken where a transcript says them", async () => {
       const other = newOwner();
       const usage = { prompt_tokens: 12, completion_tokens: 3 };
@@ -290,6 +296,11 @@ suite("importing executions", (database) => {
         "a second result of a call",
         runOf(callOf("x"), resultOf("x", "1"), resultOf("x", "2")),
         "line 4: messages.2.tool_call_id: expected a call just before it",
+      ],
+      [
+        "a run that is nested too deep",
+        `{"reward":1,"messages":[${JSON.stringify(REPLY)}],"more":${"[".repeat(50_000)}${"]".repeat(50_000)}}`,
+        "line 4: is nested too deep",
       ],
       [
         "a run that did nothing",

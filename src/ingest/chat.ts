@@ -56,8 +56,9 @@ export function chatExecutions(
   try {
     return new Transcript(transcript, index, options).rows(place);
   } catch (problem) {
-    if (!(problem instanceof Unreadable)) throw problem;
-    tell(place + problem.place, problem.message);
+    if (problem instanceof Unreadable) tell(place + problem.place, problem.message);
+    else if (problem instanceof RangeError) tell(place, "is nested too deep");
+    else throw problem;
     return [];
   }
 }
@@ -302,10 +303,13 @@ function countOf(usage: unknown, ...keys: readonly string[]): number | undefined
   return isCount ? count : undefined;
 }
 
+/** What a Date holds. */
+const LAST_INSTANT = 8.64e15;
+
 /** When it began, if it says so: ISO text, or seconds since 1970 as `created`. */
 function timeOf(members: Members): number | undefined {
   const { timestamp, created_at: createdAt, created } = members;
   const text = textOf(timestamp) || textOf(createdAt);
   const at = text ? timeIn(text) : typeof created === "number" ? created * 1000 : NaN;
-  return Number.isNaN(at) ? undefined : at;
+  return Math.abs(at) <= LAST_INSTANT ? at : undefined;
 }
