@@ -1,4 +1,4 @@
-// The roll-up of a day against fetching the columns it needs and adding them up in Node, without and with
+// The roll-up of a day against fetching the columns it needs, of the days beside it too, and adding them up in Node, without and with
 // writing what came out; inside an open transaction, in turns. The roll-up takes its lock and writes every row.
 // Beside it, what a refresh of health takes. `npm run bench:rollup [LOGS]`.
 import { and, gte, lt, sql } from "drizzle-orm";
@@ -60,9 +60,12 @@ async function fill(db: Database): Promise<void> {
 
 const LOG = agentExecutionLogs;
 const NEEDED = {
+  id: LOG.id,
   agent: LOG.agentId,
   prompt: LOG.promptVersionId,
   execution: LOG.executionId,
+  at: LOG.timestamp,
+  action: LOG.actionType,
   status: LOG.status,
   latency: LOG.latencyMs,
   input: LOG.tokenCountInput,
@@ -72,45 +75,70 @@ const NEEDED = {
   error: LOG.errorType,
   reviewed: sql<boolean>`${LOG.reviewedAt} is not null or ${LOG.reviewedBy} is not null`,
 };
+const HOURS = 3_600_000;
+const [START, END] = [Date.parse(`${DAY}T00:00:00Z`), Date.parse(`${DAY}T24:00:00Z`)];
+/** What the day needs: an execution may have begun before it and may go on after it. */
 const fetched = (tx: Transaction) =>
   tx
     .select(NEEDED)
     .from(LOG)
     .where(
       and(
-        gte(LOG.timestamp, new Date(`${DAY}T00:00:00Z`)),
-        lt(LOG.timestamp, new Date(`${DAY}T24:00:00Z`)),
+        gte(LOG.timestamp, new Date(START - 48 * HOURS)),
+        lt(LOG.timestamp, new Date(END + 24 * HOURS)),
       ),
     );
 type Fetched = Awaited<ReturnType<typeof fetched>>[number];
 
-const RANK: Readonly<Record<string, number>> = {
-  success: 0,
-  running: 1,
-  cancelled: 2,
-  timeout: 3,
-  failure: 4,
-};
+const isAsked = (at: Date) => +at >= START && +at < END;
 
-/** What an application would write: one pass over the rows, then a look at each group. */
+/** What an application would write: the rows of each execution that has some on the day, then a look at each group. */
 async function computedInNode(tx: Transaction): Promise<NewAgentPerformanceMetric[]> {
-  const groups = new Map<string, Group>();
+  const keys = new Map<string, Fetched[]>();
   for (const row of await fetched(tx)) {
-    const key = `${row.agent}${row.prompt}`;
-    const group = groups.get(key) ?? newGroup(row);
-    groups.set(key, group);
-    add(group, row);
+    const key = row.agent + row.execution;
+    const known = keys.get(key);
+    if (known) known.push(row);
+    else keys.set(key, [row]);
+  }
+  const groups = new Map<string, Group>();
+  for (const logs of keys.values()) {
+    if (logs.some(({ at }) => isAsked(at))) addExecutions(groups, logs);
   }
   return [...groups.values()].map(finish);
 }
 
+function addExecutions(groups: Map<string, Group>, logs: Fetched[]): void {
+  logs.sort((a, b) => +a.at - +b.at || (a.id < b.id ? -1 : 1));
+  for (let first = 0; first < logs.length;) {
+    let [end, next] = [first + 1, first + 1];
+    const begun = Number(logs[first]?.at);
+    while (next < logs.length && Number(logs[next]?.at) - Number(logs[next - 1]?.at) < 24 * HOURS) {
+      if (Number(logs[next]?.at) - begun < 24 * HOURS) end = next + 1;
+      next += 1;
+    }
+    const version = addExecution(groups, logs.slice(first, end));
+    for (const row of logs.slice(first, end)) addRow(groups, row, row.prompt ?? version);
+    for (const row of logs.slice(end, next)) addRow(groups, row, row.prompt);
+    first = next;
+  }
+}
+
+function groupOf(groups: Map<string, Group>, agent: string, prompt: string | null): Group {
+  const key = agent + String(prompt);
+  const group = groups.get(key) ?? newGroup(agent, prompt);
+  groups.set(key, group);
+  return group;
+}
+
 type Group = ReturnType<typeof newGroup>;
 
-const newGroup = ({ agent, prompt }: Fetched) => ({
+const newGroup = (agent: string, prompt: string | null) => ({
   agent,
   prompt,
-  outcomes: new Map<string, number>(),
-  reviewed: new Set<string>(),
+  total: 0,
+  ended: new Map<string, number>(),
+  reviewed: 0,
   latencies: new Array<number>(),
   errors: new Map<string, number>(),
   input: 0,
@@ -120,12 +148,39 @@ const newGroup = ({ agent, prompt }: Fetched) => ({
   scored: 0,
 });
 
-function add(sums: Group, row: Fetched): void {
-  const rank = RANK[row.status] ?? 0;
-  const known = sums.outcomes.get(row.execution);
-  if (known === undefined || known < rank) sums.outcomes.set(row.execution, rank);
-  if (row.reviewed) sums.reviewed.add(row.execution);
-  if (row.latency !== null) sums.latencies.push(row.latency);
+const WORST_FIRST = ["failure", "timeout", "cancelled", "running"];
+
+/** Answers its prompt version. */
+function addExecution(groups: Map<string, Group>, logs: readonly Fetched[]): string | null {
+  const run = logs.findLast(({ action }) => action === "agent_run");
+  const version = run?.prompt ?? logs.find(({ prompt }) => prompt !== null)?.prompt ?? null;
+  const [first] = logs;
+  if (!first || !isAsked(first.at)) return version;
+  const worst = WORST_FIRST.find((status) => logs.some((row) => row.status === status));
+  const outcome = run?.status ?? worst ?? "success";
+  const group = groupOf(groups, first.agent, version);
+  group.total += 1;
+  group.ended.set(outcome, (group.ended.get(outcome) ?? 0) + 1);
+  if (logs.some(({ reviewed }) => reviewed)) group.reviewed += 1;
+  const latencies = run ? [run.latency] : logs.map(({ latency }) => latency);
+  if (outcome !== "running" && latencies.some((latency) => latency !== null)) {
+    group.latencies.push(latencies.reduce<number>((sum, latency) => sum + (latency ?? 0), 0));
+  }
+  if (outcome === "failure") addErrors(group, logs);
+  return version;
+}
+
+function addErrors({ errors }: Group, logs: readonly Fetched[]): void {
+  const types = new Set<string>();
+  for (const { status, error } of logs)
+    if (status === "failure" && error !== null) types.add(error);
+  if (types.size === 0) types.add("unknown");
+  for (const type of types) errors.set(type, (errors.get(type) ?? 0) + 1);
+}
+
+function addRow(groups: Map<string, Group>, row: Fetched, version: string | null): void {
+  if (!isAsked(row.at)) return;
+  const sums = groupOf(groups, row.agent, version);
   sums.input += row.input ?? 0;
   sums.output += row.output ?? 0;
   // Floats: an exact sum would cost more.
@@ -134,39 +189,36 @@ function add(sums: Group, row: Fetched): void {
     sums.quality += row.quality;
     sums.scored += 1;
   }
-  if (row.status === "failure") {
-    const type = row.error ?? "unknown";
-    sums.errors.set(type, (sums.errors.get(type) ?? 0) + 1);
-  }
 }
 
-function finish({ outcomes, latencies, errors, ...sums }: Group): NewAgentPerformanceMetric {
-  const ended = [0, 0, 0, 0, 0];
-  for (const rank of outcomes.values()) ended[rank] = (ended[rank] ?? 0) + 1;
+function finish({ total, ended, latencies, errors, ...sums }: Group): NewAgentPerformanceMetric {
   const ascending = Float64Array.from(latencies).toSorted();
   const percentile = (share: number) => {
     const place = (ascending.length - 1) * share;
-    const [below = 0, above = 0] = [ascending[Math.floor(place)], ascending[Math.ceil(place)]];
+    const [below, above] = [ascending[Math.floor(place)], ascending[Math.ceil(place)]];
+    if (below === undefined || above === undefined) return null;
     return below + (above - below) * (place - Math.floor(place));
   };
   return {
     agentId: sums.agent,
     promptVersionId: sums.prompt,
     date: DAY,
-    totalExecutions: outcomes.size,
-    successfulExecutions: ended[0],
-    timeoutExecutions: ended[3],
-    failedExecutions: ended[4],
-    avgLatencyMs: ascending.reduce((total, one) => total + one, 0) / ascending.length,
+    totalExecutions: total,
+    successfulExecutions: ended.get("success") ?? 0,
+    timeoutExecutions: ended.get("timeout") ?? 0,
+    failedExecutions: ended.get("failure") ?? 0,
+    avgLatencyMs: ascending.length
+      ? ascending.reduce((sum, one) => sum + one, 0) / ascending.length
+      : null,
     p50LatencyMs: percentile(0.5),
     p95LatencyMs: percentile(0.95),
     p99LatencyMs: percentile(0.99),
     totalCostUsd: String(sums.cost),
-    costPerExecution: String(sums.cost / outcomes.size),
+    costPerExecution: total ? String(sums.cost / total) : null,
     totalTokensInput: sums.input,
     totalTokensOutput: sums.output,
     avgQualityScore: sums.scored ? sums.quality / sums.scored : null,
-    humanInterventions: sums.reviewed.size,
+    humanInterventions: sums.reviewed,
     uniqueErrorTypes: errors.size,
     mostCommonError:
       [...errors].toSorted(([a, x], [b, y]) => y - x || (a < b ? -1 : 1))[0]?.[0] ?? null,

@@ -12,7 +12,6 @@ import { contents } from "./contents.ts";
 import { type Query, openEmpty, suite } from "./engine.ts";
 import { fillSeed, makeSeed } from "./made-by-seed.ts";
 import { planted } from "./planted.ts";
-import { insertOneOfEach } from "./rows.ts";
 
 async function openSeed() {
   const database = await openEmpty();
@@ -70,7 +69,7 @@ suite(
         expect({ adopted, offences, filled }).toEqual({ adopted: true, offences: [], filled: [] });
         expect(findings.length).toBeGreaterThan(300);
         expect(platformRows).toContainEqual({ table: "agent_registry", count: 2 });
-        expect(await contents(query)).toEqual(before);
+        expect(await contents(query, undefined, before)).toEqual(before);
         expect(await diff(tx)).toEqual([]);
         expect(await migrate(tx)).toEqual({ applied: [] });
       }));
@@ -364,7 +363,7 @@ suite(
         await query("alter table agent_slas alter column target_p50_latency_ms type smallint");
         const before = await contents(query);
         expect((await adopt(tx)).offences).toEqual([]);
-        expect(await contents(query)).toEqual(before);
+        expect(await contents(query, undefined, before)).toEqual(before);
         expect(await diff(tx)).toEqual([]);
       }));
 
@@ -532,10 +531,7 @@ suite(
     const database = await openEmpty();
     const last = MIGRATIONS.findIndex(({ name }) => name === "0011_tenant_indexes");
     await migrate(database.db, { migrations: MIGRATIONS.slice(0, last + 1) });
-    await database.db.transaction(insertOneOfEach);
-    await database.query(
-      "update agent_prompts set is_active = true, is_baseline = true where version = (select min(version) from agent_prompts)",
-    );
+    await fillSeed(database, { agents: 8, logs: 60 });
     await database.query("drop schema drizzle cascade");
     return database;
   },

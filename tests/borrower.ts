@@ -1,6 +1,6 @@
 /** Judges how a transaction ended by who gets its connection next. */
 import { sql } from "drizzle-orm";
-import { type Database, one } from "../src/client/sql.ts";
+import { type Database, type Transaction, one } from "../src/client/sql.ts";
 import { withOrganization } from "../src/client/tenancy.ts";
 import { agentRegistry } from "../src/schema/index.ts";
 import { newAgent } from "../src/testing.ts";
@@ -52,6 +52,12 @@ export async function leftFor(db: Database, borrower: Borrower): Promise<string[
   found(rows > borrower.committed, "a row of the predecessor is committed");
   found(rows < borrower.committed, "a row that the predecessor committed is lost");
   return findings;
+}
+
+/** Leaves a transaction that COMMIT refuses, with 23505. */
+export async function breakAtCommit(tx: Transaction): Promise<void> {
+  await tx.execute(sql`create temp table once (id int unique initially deferred) on commit drop`);
+  await tx.execute(sql`insert into once values (1), (1)`);
 }
 
 /** Each statement on its own: inside of one transaction both have the same number. */

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { eq, inArray } from "drizzle-orm";
+import { eq } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import type { Transaction } from "../src/client/sql.ts";
@@ -7,6 +7,7 @@ import { withOrganization } from "../src/client/tenancy.ts";
 import { type NewExecution, recordExecutions } from "../src/fleet/record/record.ts";
 import { agentExecutionLogs, agentRegistry, executionEmbeddings } from "../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../src/testing.ts";
+import { expectEnded } from "./ended.ts";
 import { suite } from "./engine.ts";
 
 const OURS = randomUUID();
@@ -268,18 +269,9 @@ suite("a row that runs", (database) => {
         completed: beganFirst,
         repeated: 3 * begun.length - beganFirst,
       });
-      const all = await tx
-        .select()
-        .from(agentExecutionLogs)
-        .where(
-          inArray(
-            agentExecutionLogs.id,
-            begun.map(({ id }) => id),
-          ),
-        );
-      expect(all).toHaveLength(begun.length);
-      expect(new Set(all.map(({ status, latencyMs }) => `${status} ${latencyMs}`))).toEqual(
-        new Set(["success 5290"]),
+      await expectEnded(
+        tx,
+        begun.map(({ id }) => id),
       );
     });
   });

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import postgres from "postgres";
 import { afterAll, beforeAll, describe, inject } from "vitest";
 import { connect } from "../src/client/connect.ts";
@@ -30,7 +31,13 @@ export const openMigrated = () =>
 
 /** A database with nothing in it. */
 export const openEmpty = () =>
-  engine === "container" ? openOnServer("template template0") : openInProcess(createPglite());
+  engine === "container" ? openOnServer("template template0") : openInProcess(startEmpty());
+
+/** To unpack an empty database takes a third of the time that initdb does. */
+async function startEmpty() {
+  const packed = await readFile(process.env["EMPTY_DATABASE"] ?? "");
+  return createPglite({ loadDataDir: new Blob([packed], { type: "application/x-tar" }) });
+}
 
 /**
  * A suite with a migrated database of its own, or the one that `open` makes. It runs on both engines;

@@ -75,7 +75,7 @@ interface Execution {
 const inTime = (a: Log, b: Log) => +a.timestamp - +b.timestamp || (a.id < b.id ? -1 : 1);
 
 /** One that has no row of its execution in the 24 hours before begins another. */
-export function executionsOf(logs: readonly Log[]): Execution[] {
+function executionsOf(logs: readonly Log[]): Execution[] {
   const keys = groupsOf(logs, ({ agentId, executionId }) => `${agentId} ${executionId}`).values();
   return [...keys].flatMap((group) => {
     const rows = group.toSorted(inTime);

@@ -100,6 +100,18 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /agentName/,
     },
     {
+      refuse: asTenant((tx) =>
+        root.ensureAgents(tx, [
+          {
+            agentName: "for-another",
+            organizationId: "f3b1de0c-5d0f-4f36-9a51-3f0c2a5d9b11",
+            description: SECRET,
+          },
+        ]),
+      ),
+      says: /organization/,
+    },
+    {
       async refuse(db) {
         const agent = { agentName: "held-by-another" };
         await asTenant((tx) => root.ensureAgents(tx, [agent]))(db);
@@ -241,6 +253,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 
 /** Functions that refuse nothing, and why. */
 const NEVER: Readonly<Record<string, string>> = {
+  AgentNameTakenError: "an error itself",
   LockedError: "an error itself",
   MigrationError: "an error itself",
   RepairError: "an error itself",

@@ -199,8 +199,12 @@ suite("AgentSpanProcessor", (database) => {
     );
   });
 
-  test("a price that is no decimal text costs the price", async () => {
-    const usage = { "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 1 };
+  test("a price that is no decimal text and a prompt version that is none cost these two", async () => {
+    const usage = {
+      "gen_ai.request.model": "m",
+      "gen_ai.usage.input_tokens": 1,
+      "meta_agent.prompt_version_id": randomUUID(),
+    };
     const span = named("priced", usage);
     const processor = processorOf({ cost: () => "1e-7" });
     await recorded(processor, [span]);
@@ -208,7 +212,8 @@ suite("AgentSpanProcessor", (database) => {
       {
         estimated_cost_usd: null,
         token_count_input: 1,
-        metadata: { refused: ["estimatedCostUsd"] },
+        prompt_version_id: null,
+        metadata: { refused: ["estimatedCostUsd", "promptVersionId"] },
       },
     ]);
     await recorded(processor, [span]);

@@ -2,6 +2,7 @@
 import { type SQL, sql } from "drizzle-orm";
 import { type Executor, rows, textArray } from "../client/sql.ts";
 import { type NewAgent, agentRegistry } from "../schema/index.ts";
+import { fromDatabaseError } from "../validation/refusals.ts";
 import { refused } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 
@@ -46,9 +47,10 @@ export async function ensureAgents(
 ): Promise<EnsuredAgent[]> {
   if (agents.length === 0) return [];
   const values = validated(agents);
+  // In one order: of two callers with the same names each would wait for the other's.
   const insert = tx
     .insert(agentRegistry)
-    .values(values)
+    .values(values.toSorted((a, b) => (a.agentName < b.agentName ? -1 : 1)))
     .onConflictDoNothing({ target: agentRegistry.agentName })
     .returning();
   const known = sql`select id, agent_name, organization_id, false as is_new
@@ -86,7 +88,11 @@ interface Found {
 }
 
 async function byName(tx: Executor, query: SQL): Promise<Map<string, Found>> {
-  return new Map(rows<Found>(await tx.execute(query)).map((agent) => [agent.agent_name, agent]));
+  try {
+    return new Map(rows<Found>(await tx.execute(query)).map((agent) => [agent.agent_name, agent]));
+  } catch (error) {
+    throw fromDatabaseError(error);
+  }
 }
 
 function validated(agents: readonly NamedAgent[]) {

@@ -5,8 +5,8 @@ import { type SQL, sql } from "drizzle-orm";
 export const IS_SHADOW = sql`metadata ? 'shadow_of'`;
 
 /**
- * Whoever reads the rows of a window reads this many hours before it: of a row without a prompt version the
- * execution began up to 24 hours before, and that nothing came before that is known 24 hours earlier.
+ * How long before a window its reader begins. A row is of an execution that began up to 24 hours before it, and that
+ * nothing of this one came before is known from the 24 hours before that.
  */
 export const LOOK_BACK = sql`interval '48 hours'`;
 /** The rows of an execution are those of the 24 hours after its first. */

@@ -66,8 +66,8 @@ export interface DeliveryOptions {
 interface Item {
   readonly agent: RowAgent;
   readonly execution: SpanExecution["execution"];
-  /** Whether it was refused once, and mended. */
-  readonly isMended: boolean;
+  /** The fields that it was refused for, and is without. */
+  readonly refused: readonly string[];
 }
 
 /** One statement of recordExecutions, which makes no table. */
@@ -109,7 +109,7 @@ export class Delivery {
     const { maxQueue = 10_000, delayMs = 1000 } = this.#options;
     if (this.#queue.length >= maxQueue) return this.lose({ rows: 1, reason: "queue full" });
     const agent = this.#agentOf(organization, agentName);
-    this.#queue.push({ agent, execution, isMended: false });
+    this.#queue.push({ agent, execution, refused: [] });
     if (this.#queue.length >= BATCH) void this.#start();
     // Keeps the process alive: one that ends by itself has its rows stored.
     else this.#timer ??= setTimeout(() => void this.#start(), delayMs);
@@ -233,7 +233,7 @@ export class Delivery {
   async #store(group: readonly Item[]): Promise<Item[]> {
     const [first] = group;
     if (!first) return [];
-    const rows = group.map(({ agent, execution }) => ({ ...execution, agentId: agent.id ?? "" }));
+    const rows = group.map(({ agent, execution }) => ({ agentId: agent.id ?? "", ...execution }));
     const refused: { item: Item; error: z.ZodError }[] = [];
     const onRefused = (index: number, error: z.ZodError) => {
       const item = group[index];
@@ -258,29 +258,29 @@ export class Delivery {
     this.#counts.conflicting += conflicting.length;
   }
 
-  /** A row without the fields it was refused for; undefined, and told, if it is none without them. */
+  /** A row without the fields it was refused for; undefined, and told, if that does not help. */
   #mended(item: Item, cause: z.ZodError): Item | undefined {
-    const fields = new Set(cause.issues.map(({ path }) => String(path[1])));
-    const isGone = REQUIRED.some((field) => fields.has(field));
-    if (item.isMended || isGone) {
+    const fields = [...new Set(cause.issues.map(({ path }) => String(path[1] ?? "id")))];
+    if (fields.some((field) => REQUIRED.has(field) || item.refused.includes(field))) {
       this.lose({ rows: 1, reason: "refused", cause });
       return undefined;
     }
     // Somebody has deleted the agent.
-    if (fields.delete("agentId")) item.agent.id = undefined;
-    return { ...item, isMended: true, execution: without(fields, item.execution) };
+    if (fields.includes("agentId")) item.agent.id = undefined;
+    const refused = [...item.refused, ...fields];
+    return { ...item, refused, execution: without(refused, item.execution) };
   }
 }
 
 /** What a row is not without. */
-const REQUIRED = ["id", "executionId", "timestamp", "actionType", "metadata"];
+const REQUIRED = new Set(["id", "executionId", "timestamp", "actionType", "metadata"]);
 
 /** Leaves out fields, and says so. */
-function without(fields: ReadonlySet<string>, execution: Item["execution"]): Item["execution"] {
-  if (fields.size === 0) return execution;
-  const nothing = Object.fromEntries([...fields].map((field) => [field, undefined]));
-  const metadata = { ...execution.metadata, refused: [...fields] };
-  return { ...execution, ...nothing, metadata };
+function without(refused: readonly string[], execution: Item["execution"]): Item["execution"] {
+  const fields = refused.filter((field) => field !== "agentId");
+  if (fields.length === 0) return execution;
+  const nothing = Object.fromEntries(fields.map((field) => [field, undefined]));
+  return { ...execution, ...nothing, metadata: { ...execution.metadata, refused: fields } };
 }
 
 function byOrganization(items: readonly Item[]): [Item, ...Item[]][] {

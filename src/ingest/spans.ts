@@ -103,6 +103,7 @@ export interface SpanExecution {
   readonly execution: Omit<NewExecution, "agentId">;
 }
 
+const SERVICE = ["service.name"];
 export const NAME_LENGTH = 255;
 export const MESSAGE_LENGTH = 4096;
 
@@ -205,7 +206,7 @@ function ownName({ attributes }: StartedSpan, found: Found | undefined): string 
 
 /** Of the outermost span, where nothing names an agent. */
 function fallbackName({ name, resource }: StartedSpan, { kind, isNamedByUser }: Found): string {
-  const service = text(resource.attributes, ["service.name"]);
+  const service = text(resource.attributes, SERVICE);
   return (
     (isNamedByUser && kind === "agent_run" ? nameIn(name) : undefined) ??
     // As OpenTelemetry calls a service that has no name.
@@ -271,7 +272,7 @@ function usageOf({ attributes, startTime }: FinishedSpan, kind: SpanKind, option
     at: new Date(milliseconds(startTime)),
   };
   return {
-    modelName: model && bounded(model, NAME_LENGTH),
+    modelName: label(model),
     tokenCountInput: input,
     tokenCountOutput: output,
     estimatedCostUsd: usage ? attempted(() => options.cost?.(usage)) : undefined,
@@ -310,7 +311,7 @@ function outcomeOf(span: FinishedSpan, agentName: string, options: SpanOptions) 
   const place = (column: ContentPlace["column"]) => ({ column, agentName });
   return {
     status: statusOf(errorType ?? ""),
-    errorType: errorType && bounded(errorType, NAME_LENGTH),
+    errorType: label(errorType),
     errorMessage: maskedText(message, place("errorMessage"), options, MESSAGE_LENGTH),
     errorStackTrace: maskedText(
       text(exception, ["exception.stacktrace"]),
@@ -374,28 +375,25 @@ export function maskedText(
   return typeof left === "string" && left !== "" ? bounded(left, most) : undefined;
 }
 
-/** Where the row comes from, and what has no column. */
+/** Where the row comes from, and what has no column. What is not known is left out of JSON. */
 function metadataOf(span: FinishedSpan, kind: SpanKind, { conversation, user }: SpanScope) {
-  const { attributes } = span;
-  const texts = {
+  // One literal: V8 takes ten times as long to spread two.
+  const inference = inferenceOf(kind) ? span.attributes : {};
+  return {
     span_id: span.spanContext().spanId,
     parent_span_id: span.parentSpanContext?.spanId ?? span.parentSpanId,
-    conversation,
-    user: user && canonicalUuid(user) ? undefined : user,
-    service: text(span.resource.attributes, ["service.name"]),
+    conversation: label(conversation),
+    user: user && canonicalUuid(user) ? undefined : label(user),
+    service: label(text(span.resource.attributes, SERVICE)),
+    provider: label(providerOf(inference)),
+    finish_reason: label(text(inference, TEXTS.finishReason)),
+    cache_read_tokens: tokens(inference, TOKENS.cacheRead) || undefined,
+    cache_write_tokens: tokens(inference, TOKENS.cacheWrite) || undefined,
+    reasoning_tokens: tokens(inference, TOKENS.reasoning) || undefined,
   };
-  const inference = inferenceOf(kind) && {
-    provider: providerOf(attributes),
-    finish_reason: text(attributes, TEXTS.finishReason),
-    cache_read_tokens: tokens(attributes, TOKENS.cacheRead),
-    cache_write_tokens: tokens(attributes, TOKENS.cacheWrite),
-    reasoning_tokens: tokens(attributes, TOKENS.reasoning),
-  };
-  const known = Object.entries({ ...texts, ...inference }).flatMap(([key, value]) =>
-    value ? [[key, typeof value === "string" ? bounded(value, NAME_LENGTH) : value] as const] : [],
-  );
-  return Object.fromEntries(known);
 }
+
+const label = (value: string | undefined) => value && bounded(value, NAME_LENGTH);
 
 // ── Reading ──
 

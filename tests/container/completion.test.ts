@@ -1,12 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { inArray, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import { beforeAll, expect, test, vi } from "vitest";
 import { connect } from "../../src/client/connect.ts";
 import type { Database, Transaction } from "../../src/client/sql.ts";
 import { withOrganization } from "../../src/client/tenancy.ts";
 import { type NewExecution, recordExecutions } from "../../src/fleet/record/record.ts";
-import { agentExecutionLogs, agentRegistry } from "../../src/schema/index.ts";
+import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../../src/testing.ts";
+import { END, expectEnded } from "../ended.ts";
 import { suite } from "../engine.ts";
 
 const ORGANIZATION = randomUUID();
@@ -16,7 +17,7 @@ const beginnings = (length: number) =>
     ...newExecutionLog({ agentId: agent.id }),
     status: "running" as const,
   }));
-const endOf = (row: NewExecution): NewExecution => ({ ...row, status: "success", latencyMs: 5290 });
+const endOf = (row: NewExecution): NewExecution => ({ ...row, ...END });
 
 const asTenant = <T>(db: Database, work: (tx: Transaction) => Promise<T>) =>
   withOrganization(db, ORGANIZATION, work);
@@ -94,18 +95,9 @@ suite("rows that several callers end", (database) => {
     expect(results.flatMap(({ conflicting }) => conflicting)).toEqual([]);
     expect(sum("inserted")).toBe(rows.length);
     expect(sum("inserted") + sum("completed") + sum("repeated")).toBe(deliveries.length);
-    const stored = await database.db
-      .select()
-      .from(agentExecutionLogs)
-      .where(
-        inArray(
-          agentExecutionLogs.id,
-          rows.map(({ id }) => id),
-        ),
-      );
-    expect(stored).toHaveLength(rows.length);
-    expect(new Set(stored.map(({ status, latencyMs }) => `${status} ${latencyMs}`))).toEqual(
-      new Set(["success 5290"]),
+    await expectEnded(
+      database.db,
+      rows.map(({ id }) => id),
     );
   });
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { connect as dial, createServer } from "node:net";
-import { is, sql } from "drizzle-orm";
+import { type SQL, is, sql } from "drizzle-orm";
 import { PostgresJsSession } from "drizzle-orm/postgres-js";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
 import { copyIn } from "../../src/fleet/record/binary-copy.ts";
@@ -90,6 +90,25 @@ suite("recording executions, between sessions", (database) => {
       [`{${entries.map(({ id }) => id).join(",")}}`],
     );
     expect(n).toBe(20);
+  });
+
+  test("an agent that is made while its reference is looked into is no bad reference", async () => {
+    const late = newAgent();
+    const { db: beside, close } = connect(database.url, { max: 1 });
+    await asTenant(async (tx) => {
+      const execute = tx.execute.bind(tx);
+      let statements = 0;
+      // After the insert that found nobody, and before it is asked which entries name nobody.
+      Reflect.set(tx, "execute", async (query: SQL) => {
+        statements += 1;
+        if (statements === 2)
+          await asTenant((other) => other.insert(agentRegistry).values(late), beside);
+        return execute(query);
+      });
+      const entries = [newExecutionLog({ agentId: late.id })];
+      expect(await recordExecutions(tx, entries)).toMatchObject({ inserted: 1 });
+    });
+    await close();
   });
 
   test("without the right to temporary tables the rows go as JSON", async () => {

@@ -13,7 +13,7 @@ import { type Database, type Transaction, one } from "../../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
-import { CLOSED, leftFor, told, within } from "../borrower.ts";
+import { CLOSED, breakAtCommit, leftFor, told, within } from "../borrower.ts";
 import { type TestDatabase, openMigrated } from "../engine.ts";
 import { administer } from "../setup/server.ts";
 import { pgbouncer, startPooler } from "./pgbouncer.ts";
@@ -268,12 +268,7 @@ const ENDINGS: readonly Ending[] = [
   { name: "BEGIN is refused", begin: "garble", error: REFUSED_TEXT },
   {
     name: "COMMIT is refused by a deferred constraint",
-    end: async (tx) => {
-      await tx.execute(
-        sql`create temp table once (id int unique initially deferred) on commit drop`,
-      );
-      await tx.execute(sql`insert into once values (1), (1)`);
-    },
+    end: breakAtCommit,
     error: /23505/,
   },
   {

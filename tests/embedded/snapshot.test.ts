@@ -95,7 +95,7 @@ describe("the snapshot of test databases", { timeout: 300_000 }, () => {
     [{ META_AGENT_DB_CACHE: "", XDG_CACHE_HOME: "/xdg" }, undefined],
     [{ META_AGENT_DB_CACHE: "/chosen", XDG_CACHE_HOME: "/xdg" }, "/chosen"],
     [{ XDG_CACHE_HOME: "/xdg" }, "/xdg/meta-agent-db"],
-    [{ XDG_CACHE_HOME: "relative", HOME: "/home/ada" }, "/home/ada/.cache/meta-agent-db"],
+    [{ XDG_CACHE_HOME: "relative", HOME: "/ada" }, "/ada/.cache/meta-agent-db"],
   ])("with %o is kept in %s", (env, place) => {
     const none = { META_AGENT_DB_CACHE: undefined, XDG_CACHE_HOME: undefined };
     for (const [name, value] of Object.entries({ ...none, ...env })) vi.stubEnv(name, value);

@@ -10,7 +10,7 @@ import type { Transaction } from "../../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
-import { leftFor, told } from "../borrower.ts";
+import { breakAtCommit, leftFor, told } from "../borrower.ts";
 import { suite } from "../engine.ts";
 
 interface Ending {
@@ -27,12 +27,7 @@ const ENDINGS: readonly Ending[] = [
   },
   {
     name: "COMMIT is refused by a deferred constraint",
-    end: async (tx) => {
-      await tx.execute(
-        sql`create temp table once (id int unique initially deferred) on commit drop`,
-      );
-      await tx.execute(sql`insert into once values (1), (1)`);
-    },
+    end: breakAtCommit,
     error: /23505/,
   },
   {

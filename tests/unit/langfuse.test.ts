@@ -4,13 +4,18 @@ import { describe, expect, test } from "vitest";
 import * as z from "zod";
 import { documentsOf, elementsOf, problemList } from "../../src/ingest/documents.ts";
 import { langfuseExecutions } from "../../src/ingest/langfuse.ts";
+import type { SpanExecution } from "../../src/ingest/spans.ts";
 
 function readLangfuse(json: unknown) {
   const { problems, tell } = problemList();
-  const executions = [...documentsOf(json, tell)]
-    .flatMap(elementsOf)
-    .flatMap((document) => langfuseExecutions(document, {}, tell))
-    .map(({ agentName, execution }) => ({ agentName, execution }));
+  const executions: SpanExecution[] = [];
+  for (const document of documentsOf(json, tell)) {
+    for (const element of elementsOf(document)) {
+      for (const { agentName, execution } of langfuseExecutions(element, {}, tell)) {
+        executions.push({ agentName, execution });
+      }
+    }
+  }
   return { executions, problems };
 }
 

@@ -64,7 +64,6 @@ export const COLUMNS = Object.entries<AnyPgColumn>(getTableColumns(agentExecutio
     bit: 1 << index,
   }),
 );
-export const bitOf = (key: string) => COLUMNS.find((column) => column.key === key)?.bit ?? 0;
 
 /** `n` is the place in the chunk, `given` has a bit for each column that the entry names. */
 export const FIELDS = [

@@ -12,15 +12,17 @@ import {
   INCOMING_TABLE,
   type Incoming,
   type Inserted,
+  type StoredEmbedding,
   NEW_ID,
+  addEmbeddings,
   complete,
   dangling,
   differing,
+  fillEmbeddings,
   fromJson,
   fromTable,
   insert,
   lockLogs,
-  writeEmbeddings,
 } from "./statements.ts";
 import { type Executor, one, rows } from "../../client/sql.ts";
 import { refuseOtherDrivers } from "../../client/driver.ts";
@@ -263,7 +265,7 @@ class Recorder {
     const incoming = () => source([...batch.bad.keys()]);
     const { inserted, ids } = await this.#insert(tx, batch, incoming);
     const isNew = inserted === batch.length;
-    const review = { batch, incoming, ids, some: this.options.onRefused !== undefined };
+    const review = { batch, incoming, ids, isTolerant: this.options.onRefused !== undefined };
     const there = isNew ? NOTHING_THERE : await reviewed(tx, review);
     if (!isNew && batch.embeddings.size > 0)
       await tx.execute(lockLogs([...batch.embeddings].map(logOf)));
@@ -275,12 +277,14 @@ class Recorder {
   }
 
   async #insert(tx: Executor, batch: Batch, incoming: () => SQL): Promise<Inserted> {
-    const result = await one<Inserted>(tx, insert(incoming(), batch));
-    if (!result.dangling) return result;
-    const bad = rows<Place>(await tx.execute(dangling(incoming(), batch)));
-    batch.refuse(bad, "no row that the caller sees has this id");
-    if (!this.options.onRefused) throw batch.refusal();
-    return one<Inserted>(tx, insert(incoming(), batch));
+    // Again, until a reference that was bad leads somewhere or its entries are refused: others come and go meanwhile.
+    for (;;) {
+      const result = await one<Inserted>(tx, insert(incoming(), batch));
+      if (!result.dangling) return result;
+      const bad = rows<Place>(await tx.execute(dangling(incoming(), batch)));
+      batch.refuse(bad, "no row that the caller sees has this id");
+      if (bad.length > 0 && !this.options.onRefused) throw batch.refusal();
+    }
   }
 }
 
@@ -295,16 +299,16 @@ interface Review {
   /** Of the rows that are new. */
   readonly ids: string | null;
   /** Whether the others are dealt with where an entry is refused. */
-  readonly some: boolean;
+  readonly isTolerant: boolean;
 }
 
 /** Completes rows, and answers the entries whose id is taken by a row that holds something else. */
-async function reviewed(tx: Executor, { batch, incoming, ids, some }: Review) {
-  const { hidden, completed } = await one<Completed>(tx, complete(incoming(), some));
+async function reviewed(tx: Executor, { batch, incoming, ids, isTolerant }: Review) {
+  const { hidden, completed } = await one<Completed>(tx, complete(incoming(), isTolerant));
   if (hidden.length > 0) {
     const places = hidden.map((n) => ({ n, key: "id" }));
     batch.refuse(places, "taken: a row with this id exists, and the caller does not see it");
-    if (!some) {
+    if (!isTolerant) {
       await tx.execute(
         sql`delete from public.agent_execution_logs where id = any (string_to_array(${ids ?? ""}, ',')::uuid[])`,
       );
@@ -346,10 +350,20 @@ async function embedEach(
   ofLog: ReadonlyMap<string, Embedded>,
   completing: ReadonlySet<number>,
 ): Promise<Differing[]> {
-  const json = Array.from(ofLog, ([id, [, row]]) => `{"execution_log_id":"${id}",${row.json}`);
-  const replacing = Array.from(ofLog, ([id, [n]]) => (completing.has(n) ? [id] : [])).flat();
-  const found = rows<{ id: string }>(await tx.execute(writeEmbeddings(json, replacing)));
-  return found.flatMap(({ id }) => {
+  const json = (logs: ReadonlyMap<string, Embedded>) =>
+    Array.from(logs, ([id, [, row]]) => `{"execution_log_id":"${id}",${row.json}`);
+  const replacing = new Set([...ofLog].flatMap(([id, [n]]) => (completing.has(n) ? [id] : [])));
+  const stored = rows<StoredEmbedding>(await tx.execute(addEmbeddings(json(ofLog))));
+  const others = stored.filter(({ id, differs }) => differs && !replacing.has(id));
+  const changing = stored.filter(
+    ({ id, lacks, differs }) => (lacks && !differs) || (replacing.has(id) && (lacks || differs)),
+  );
+  if (changing.length > 0) {
+    const changed = new Set(changing.map(({ id }) => id));
+    const left = new Map([...ofLog].filter(([id]) => changed.has(id)));
+    await tx.execute(fillEmbeddings(json(left), [...replacing]));
+  }
+  return others.flatMap(({ id }) => {
     const [n] = ofLog.get(id) ?? [];
     return n === undefined ? [] : [{ n, id }];
   });

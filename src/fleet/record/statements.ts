@@ -1,7 +1,7 @@
 /** The statements of recording. Names are the schema's own; values are in `incoming`. */
 import { type SQL, sql } from "drizzle-orm";
-import { byKey, isKey } from "../../client/sql.ts";
-import { type Batch, CHUNK_ENTRIES, COLUMNS, FIELDS, REFERENCES, bitOf } from "./batch.ts";
+import { byKey, isKey, textArray } from "../../client/sql.ts";
+import { type Batch, CHUNK_ENTRIES, COLUMNS, FIELDS, REFERENCES } from "./batch.ts";
 import { copyType } from "./binary-copy.ts";
 
 /** The key of an entry without one: of its own time, if it names one. */
@@ -16,14 +16,20 @@ const DEFAULTS: Readonly<Record<string, string>> = {
   metadata: "'{}'",
 };
 
-function valueOf({ key, type }: { key: string; type: string }): string {
-  const value = `r."${key}"::${type}`;
+type Column = (typeof COLUMNS)[number];
+
+const given = ({ bit }: Column) => `r.given & ${bit} <> 0`;
+const value = ({ key, type }: Column) => `r."${key}"::${type}`;
+
+/** What is stored of a new row. */
+function valueOf(column: Column): string {
+  const { key } = column;
   if (key === "organizationId") {
-    return `case when r.given & ${bitOf(key)} <> 0 then ${value} else coalesce(
+    return `case when ${given(column)} then ${value(column)} else coalesce(
       (select meta_agent.current_organization_id()),
       (select a.organization_id from public.agent_registry as a where a.id = r."agentId")) end`;
   }
-  return key in DEFAULTS ? `coalesce(${value}, ${DEFAULTS[key]})` : value;
+  return key in DEFAULTS ? `coalesce(${value(column)}, ${DEFAULTS[key]})` : value(column);
 }
 
 export const FIELD_LIST = FIELDS.map(({ key, type }) => `"${key}" ${copyType(type)}`).join(", ");
@@ -33,10 +39,8 @@ export const INCOMING_TABLE = `pg_temp.meta_agent_incoming_executions`;
 /** The entries as `incoming`, but for those at some places. */
 export type Incoming = (except: readonly number[]) => SQL;
 
-const listed = (values: Iterable<number | string>) =>
-  sql`string_to_array(${[...values].join(",")}, ',')`;
 const without = (except: readonly number[]) =>
-  except.length > 0 ? sql`where r.n <> all (${listed(except)}::int[])` : undefined;
+  except.length > 0 ? sql`where r.n <> all (${textArray(except.map(String))}::int[])` : undefined;
 
 /** The entries, as JSON. */
 export const fromJson =
@@ -90,8 +94,6 @@ export const dangling = (incoming: SQL, batch: Batch): SQL => sql`${incoming},
 
 /** What completing leaves as it was, and must agree with. */
 const FIXED = new Set(["id", "agentId", "organizationId", "executionId", "timestamp"]);
-const given = ({ bit }: { bit: number }) => `r.given & ${bit} <> 0`;
-const value = ({ key, type }: { key: string; type: string }) => `r."${key}"::${type}`;
 
 /** A row that is not final. */
 const OPEN = "(l.status = 'running' or (l.status = 'timeout' and l.error_type = 'expired'))";
@@ -104,7 +106,7 @@ const AGREES = COLUMNS.filter(({ key }) => FIXED.has(key))
 /** What of the time when it expired a completed row does not keep. */
 const EXPIRY = new Set(["errorType", "errorMessage"]);
 
-function completed(column: (typeof COLUMNS)[number]): string {
+function completed(column: Column): string {
   const { key, name } = column;
   // None given is success.
   if (key === "status") return `${name} = coalesce(r.status, 'success')`;
@@ -119,15 +121,15 @@ const SET = COLUMNS.filter(({ key }) => !FIXED.has(key))
 /**
  * Of the ids that exist: whose row the caller does not see, and whose is completed now. A statement of its own,
  * and locks first: an insert that does nothing and an update in one would lose what another caller completes.
- * @param some whether the others are completed where the caller does not see a row
+ * @param isTolerant whether the others are completed where the caller does not see a row
  */
-export const complete = (incoming: SQL, some: boolean): SQL => sql`${incoming},
+export const complete = (incoming: SQL, isTolerant: boolean): SQL => sql`${incoming},
   hidden as materialized (
     select r.n from incoming as r
     where r.id is not null and not exists (select from public.agent_execution_logs as l where ${byKey("l.id", "r.id")})
   ), final as materialized (
     select distinct on (r.id) r.* from incoming as r
-    where r.id is not null and r.status is distinct from 'running' ${some ? undefined : sql`and not exists (select from hidden)`}
+    where r.id is not null and r.status is distinct from 'running' ${isTolerant ? undefined : sql`and not exists (select from hidden)`}
     order by r.id, r.n
   ), locked as materialized (
     select l.id from final cross join lateral (
@@ -166,49 +168,68 @@ const DIFFERS = sql.raw(
 export const differing = (incoming: SQL, done: Completed["completed"]): SQL => sql`${incoming}
   select r.n, r.id::text as id from incoming as r
   cross join lateral (select * from public.agent_execution_logs as l where ${byKey("l.id", "r.id")}) as l
-  where r.n <> all (${listed(done.map(({ n }) => n))}::int[])
+  where r.n <> all (${textArray(done.map(({ n }) => String(n)))}::int[])
     and not (r.status is not distinct from 'running'
-      and r.id = any (${listed(done.map(({ id }) => id))}::uuid[]))
+      and r.id = any (${textArray(done.map(({ id }) => id))}::uuid[]))
     and (${DIFFERS})
   order by r.n`;
 
 /** Two callers that add embeddings to a log that is there take turns. */
 export const lockLogs = (logs: readonly string[]): SQL => sql`
-  select from (select id from unnest(${listed(logs)}::uuid[]) as given(id) order by id) as given
+  select from (select id from unnest(${textArray(logs)}::uuid[]) as given(id) order by id) as given
   cross join lateral (
     select from public.agent_execution_logs as l where ${byKey("l.id", "given.id")} for no key update
   ) as locked`;
 
 const VECTORS = ["input_embedding", "output_embedding", "error_embedding"];
-const each = (condition: (vector: string) => string) => VECTORS.map(condition).join(" or ");
-const VECTORS_OF_E = VECTORS.map((vector) => `e.${vector}`).join(", ");
+const vectors = (write: (vector: string) => string, between = ", ") =>
+  sql.raw(VECTORS.map(write).join(between));
 
-/**
- * Writes embeddings, one an id, and answers the ids whose stored ones are others.
- * @param replacing ids whose stored ones give way
- */
-export const writeEmbeddings = (
-  embeddings: readonly string[],
-  replacing: readonly string[],
-): SQL => sql`
+/** Embeddings on their way, one a log that the caller sees. */
+const arriving = (embeddings: readonly string[]): SQL => sql`
   with e as materialized (
-    select l.id, l.organization_id, l.id = any (${listed(replacing)}::uuid[]) as replaces, ${sql.raw(VECTORS_OF_E)}
+    select l.id, l.organization_id, ${vectors((vector) => `e.${vector}`)}
     from json_populate_recordset(null::public.execution_embeddings, ${`[${embeddings.join(",")}]`}::text::json) as e
     cross join lateral (
       select id, organization_id from public.agent_execution_logs where ${byKey("id", "e.execution_log_id")}
     ) as l
-  ), ${sql.raw(`filled as (
-    update public.execution_embeddings as x
-    set ${VECTORS.map((vector) => `${vector} = case when e.replaces then coalesce(e.${vector}, x.${vector}) else coalesce(x.${vector}, e.${vector}) end`).join(", ")}
-    from e where x.execution_log_id = e.id
-      and (${each((vector) => `e.${vector} is not null and (x.${vector} is null or e.replaces)`)})
-  ), added as (
-    insert into public.execution_embeddings (execution_log_id, organization_id, ${VECTORS.join(", ")})
-    select e.id, e.organization_id, ${VECTORS_OF_E} from e
-    where not exists (select from public.execution_embeddings as x where `)}${byKey("x.execution_log_id", "e.id")}${sql.raw(`)
+  )`;
+
+/** Adds embeddings to logs that have none, and answers of the others how they are not what is given. */
+export const addEmbeddings = (embeddings: readonly string[]): SQL => sql`${arriving(embeddings)},
+  added as (
+    insert into public.execution_embeddings (execution_log_id, organization_id, ${vectors((vector) => vector)})
+    select e.id, e.organization_id, ${vectors((vector) => `e.${vector}`)} from e
+    where not exists (select from public.execution_embeddings as x where ${byKey("x.execution_log_id", "e.id")})
   )
-  select e.id::text as id from e join public.execution_embeddings as x on x.execution_log_id = e.id
-  where not e.replaces and (${each((vector) => `e.${vector} <> x.${vector}`)})`)}`;
+  select e.id::text as id,
+    (${vectors((vector) => `e.${vector} is not null and x.${vector} is null`, " or ")}) as lacks,
+    coalesce(${vectors((vector) => `e.${vector} <> x.${vector}`, " or ")}, false) as differs
+  from e cross join lateral (
+    select * from public.execution_embeddings as x where ${byKey("x.execution_log_id", "e.id")}
+  ) as x`;
+
+/** What {@link addEmbeddings} answers. */
+export interface StoredEmbedding {
+  readonly id: string;
+  /** Whether one that is given was NULL. */
+  readonly lacks: boolean;
+  /** Whether one that is given was another. */
+  readonly differs: boolean;
+}
+
+/**
+ * Fills in embeddings that were NULL.
+ * @param replacing ids whose stored ones give way
+ */
+export const fillEmbeddings = (
+  embeddings: readonly string[],
+  replacing: readonly string[],
+): SQL => sql`${arriving(embeddings)}
+  update public.execution_embeddings as x
+  set ${vectors((vector) => `${vector} = case when e.replaces then coalesce(e.${vector}, x.${vector}) else coalesce(x.${vector}, e.${vector}) end`)}
+  from (select *, id = any (${textArray(replacing)}::uuid[]) as replaces from e) as e
+  where x.execution_log_id = e.id`;
 
 /** What {@link insert} answers. */
 export interface Inserted {
