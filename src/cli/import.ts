@@ -2,7 +2,7 @@ import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { InvalidArgumentError, Option } from "commander";
 import type { Database } from "../client/sql.ts";
-import type { ReadProblem } from "../ingest/documents.ts";
+import { type ReadProblem, timeIn } from "../ingest/documents.ts";
 import {
   IMPORT_FORMATS,
   type ImportFormat,
@@ -11,7 +11,6 @@ import {
   type ImportResult,
   importExecutions,
 } from "../ingest/import.ts";
-import { timeIn } from "../ingest/spans.ts";
 import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
 import { err, print, printJson, progress, table } from "./print.ts";
 

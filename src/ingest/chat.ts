@@ -12,6 +12,7 @@ import {
   isRecord,
   listOf,
   textOf,
+  timeIn,
 } from "./documents.ts";
 import {
   type ContentPlace,
@@ -21,7 +22,6 @@ import {
   bounded,
   maskedText,
   storedContent,
-  timeIn,
 } from "./spans.ts";
 
 /** Whether a document is a transcript. */

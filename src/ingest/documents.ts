@@ -1,5 +1,6 @@
 /** JSON of others: one document or a line each, and its members, whose shape nobody has promised. */
-import type { SpanExecution } from "./spans.ts";
+import { kindOf } from "../schema/json.ts";
+import type { FinishedSpan, Instant, SpanExecution } from "./spans.ts";
 
 /** A part of a document that could not be read, and was left out. */
 export interface ReadProblem {
@@ -24,6 +25,12 @@ export interface Document {
 
 /** A row to record, and where in the input it was found. */
 export interface PlacedExecution extends SpanExecution {
+  readonly place: string;
+}
+
+/** A span, and where in the input it was found. */
+export interface PlacedSpan {
+  readonly span: FinishedSpan;
   readonly place: string;
 }
 
@@ -78,6 +85,28 @@ export function elementsOf(document: Document): Document[] {
   }));
 }
 
+/**
+ * What each object of a list is; those that are none are told, and left out.
+ * @param read answers what one is, or in words why it is none
+ */
+export function readEach<T extends object>(
+  value: unknown,
+  { place, tell }: { readonly place: string; readonly tell: Tell },
+  read: (one: Members, place: string) => T | string,
+): T[] {
+  if (!Array.isArray(value)) {
+    tell(place, `expected a list, got ${kindOf(value)}`);
+    return [];
+  }
+  return value.flatMap((one: unknown, index) => {
+    const at = `${place}.${index}`;
+    const found = isRecord(one) ? read(one, at) : `expected an object, got ${kindOf(one)}`;
+    if (typeof found !== "string") return [found];
+    tell(at, found);
+    return [];
+  });
+}
+
 /** A list of problems, and what adds to it. */
 export function problemList(): { readonly problems: ReadProblem[]; readonly tell: Tell } {
   const problems: ReadProblem[] = [];
@@ -98,6 +127,20 @@ export const listOf = (value: unknown): Members[] =>
   Array.isArray(value) ? value.filter(isRecord) : [];
 
 export const textOf = (value: unknown): string => (typeof value === "string" ? value : "");
+
+/** Milliseconds since 1970 of a text; without a zone it is UTC, wherever it is read. NaN for what is none. */
+export function timeIn(given: string): number {
+  const isZoned = !given.includes(":") || /(?:[+-]\d\d(?::?\d\d)?|Z|GMT|UTC)\s*$/i.test(given);
+  return Date.parse(isZoned ? given : `${given}Z`);
+}
+
+/** The instant of a text; undefined for anything else. */
+export function instantIn(value: unknown): Instant | undefined {
+  const at = typeof value === "string" ? timeIn(value) : NaN;
+  return Number.isNaN(at)
+    ? undefined
+    : [Math.floor(at / 1000), (((at % 1000) + 1000) % 1000) * 1e6];
+}
 
 /** The JSON of a text, or undefined where it is none. */
 export function parsed(text: string): { readonly value: unknown } | undefined {

@@ -17,7 +17,7 @@ import {
 } from "./documents.ts";
 import { isLangfuse, langfuseExecutions } from "./langfuse.ts";
 import { isOpenInference, openInferenceSpans } from "./openinference.ts";
-import { OtlpReader } from "./otlp.ts";
+import { isOtherSignal, isOtlp, otlpSpans } from "./otlp.ts";
 import { SpanWindow } from "./span-window.ts";
 import type { SpanOptions } from "./spans.ts";
 import { documentsIn } from "./stream.ts";
@@ -169,12 +169,9 @@ class Import {
   #reader(format: ImportFormat): DocumentReader {
     switch (format) {
       case "otlp":
-        return this.#spanReader(({ value, place }) => {
-          if (isOtherSignal(value)) return [];
-          const reader = new OtlpReader(this.#tell);
-          reader.read(value, place);
-          return reader.spans;
-        });
+        return this.#spanReader((document) =>
+          isOtherSignal(document.value) ? [] : otlpSpans(document, this.#tell),
+        );
       case "openinference":
         return this.#spanReader((document) => openInferenceSpans(document, this.#tell));
       case "langfuse":
@@ -307,7 +304,7 @@ const each = (rowsOf: (document: Document) => Iterable<PlacedExecution>): Docume
 /** What a document is, by the members that only it has. */
 function formatOf({ value, place }: Document): ImportFormat {
   if (isRecord(value)) {
-    if ("resourceSpans" in value || isOtherSignal(value)) return "otlp";
+    if (isOtlp(value)) return "otlp";
     if (isLangfuse(value)) return "langfuse";
     if (isOpenInference(value)) return "openinference";
   }
@@ -317,10 +314,6 @@ function formatOf({ value, place }: Document): ImportFormat {
     `${where}${where && ": "}expected resourceSpans (otlp), context with a trace_id (openinference), observations (langfuse) or messages (chat): give the format (--format), or make it one of these`,
   );
 }
-
-/** A collector's file may hold metrics and logs, too. */
-const isOtherSignal = (value: unknown): boolean =>
-  isRecord(value) && ("resourceMetrics" in value || "resourceLogs" in value);
 
 function inWords(cause: unknown): string {
   if (!(cause instanceof z.ZodError)) return cause instanceof Error ? cause.message : String(cause);

@@ -5,7 +5,9 @@ import {
   type Members,
   type PlacedExecution,
   type Tell,
+  instantIn,
   isRecord,
+  readEach,
   textOf,
 } from "./documents.ts";
 import {
@@ -13,12 +15,10 @@ import {
   type Instant,
   type SpanExecution,
   type SpanOptions,
-  type SpanScope,
   NAME_LENGTH,
   bounded,
   executionOf,
-  instantOf,
-  scopeOf,
+  scopesOf,
 } from "./spans.ts";
 
 /** Whether a document is a trace with its observations. */
@@ -45,24 +45,13 @@ export function langfuseExecutions(
     tell(place, `expected an object, got ${kindOf(value)}`);
     return [];
   }
-  const given = value["observations"];
-  if (!Array.isArray(given)) {
-    tell(`${place}observations`, `expected a list, got ${kindOf(given)}`);
-    return [];
-  }
   const trace = isRecord(value["trace"]) ? value["trace"] : value;
-  const found = given.flatMap((one: unknown, index) => {
-    const at = `${place}observations.${index}`;
-    const observation = observationIn(one, trace, at);
-    if (typeof observation !== "string") return [observation];
-    tell(at, observation);
-    return [];
-  });
-  const tree = new Tree(trace, found, options.agent);
-  return found.flatMap((observation) => {
-    const row = tree.executionOf(observation, options);
-    return row ? [{ ...row, place: observation.place }] : [];
-  });
+  const observations = readEach(
+    value["observations"],
+    { place: `${place}observations`, tell },
+    (one, at) => observationIn(one, { trace, place: at }),
+  );
+  return new Tree(trace, observations, options).rows();
 }
 
 /** What was recorded of one observation. */
@@ -77,43 +66,52 @@ interface Observation {
 }
 
 /** An observation, or why it is none. */
-function observationIn(value: unknown, trace: Members, place: string): Observation | string {
-  if (!isRecord(value)) return `expected an object, got ${kindOf(value)}`;
-  const [id, traceId] = [textOf(value["id"]), textOf(value["traceId"]) || textOf(trace["id"])];
+function observationIn(
+  members: Members,
+  { trace, place }: { readonly trace: Members; readonly place: string },
+): Observation | string {
+  const id = textOf(members["id"]);
+  const traceId = textOf(members["traceId"]) || textOf(trace["id"]);
   if (!id || !traceId) return "expected an id and a traceId";
-  const [startTime, endTime] = [instantOf(value["startTime"]), instantOf(value["endTime"])];
+  const [startTime, endTime] = [instantIn(members["startTime"]), instantIn(members["endTime"])];
   if (!startTime) return "expected startTime, an instant";
   if (!endTime) return "has not ended: expected endTime";
-  const parent = textOf(value["parentObservationId"]);
-  return { members: value, place, id, traceId, parent, startTime, endTime };
+  const parent = textOf(members["parentObservationId"]);
+  return { members, place, id, traceId, parent, startTime, endTime };
 }
 
 /** Observations as spans, each inside its parent. */
 class Tree {
   readonly #trace: Members;
+  readonly #observations: readonly Observation[];
+  readonly #options: LangfuseOptions;
   readonly #byId: ReadonlyMap<string, Observation>;
-  readonly #agent: string | undefined;
   /** Ids of what has something below it. */
   readonly #enclosing: ReadonlySet<string>;
   /** Ids of what has a generation below it. */
   readonly #outer = new Set<string>();
-  readonly #scopes = new Map<string, SpanScope>();
 
-  constructor(trace: Members, observations: readonly Observation[], agent: string | undefined) {
+  constructor(trace: Members, observations: readonly Observation[], options: LangfuseOptions) {
     this.#trace = trace;
-    this.#agent = agent;
-    this.#enclosing = new Set(observations.map(({ parent }) => parent));
+    this.#observations = observations;
+    this.#options = options;
     this.#byId = new Map(observations.map((one) => [one.id, one]));
+    this.#enclosing = new Set(observations.map(({ parent }) => parent));
     for (const one of observations) {
-      if (one.members["type"] !== "GENERATION") continue;
-      for (const { id } of this.#above(one)) this.#outer.add(id);
+      if (one.members["type"] === "GENERATION") this.#markAbove(one);
     }
   }
 
-  executionOf(one: Observation, options: SpanOptions): SpanExecution | undefined {
-    const cost = () => costOf(one.members);
-    const row = executionOf(this.#spanOf(one), { ...options, cost }, this.#around(one));
-    return row && { ...row, execution: { ...row.execution, ...this.#stepOf(one, row) } };
+  rows(): PlacedExecution[] {
+    const spans = this.#observations.map((one) => ({ one, span: this.#spanOf(one) }));
+    const arounds = scopesOf(spans.map(({ span }) => span));
+    return spans.flatMap(({ one, span }) => {
+      const options = { ...this.#options, cost: () => costOf(one.members) };
+      const row = executionOf(span, options, arounds.get(span));
+      if (!row) return [];
+      const execution = { ...row.execution, ...this.#stepOf(one, row) };
+      return [{ ...row, execution, place: one.place }];
+    });
   }
 
   /** Steps have names of their own. What stands beside the runs is a step: it would decide how they ended. */
@@ -125,23 +123,12 @@ class Tree {
     return isStep && { actionType: "agent_step", actionName };
   }
 
-  /** What it is inside of, from the inside; nothing twice. */
-  #above(one: Observation): Set<Observation> {
-    const above = new Set<Observation>();
-    for (let at = this.#byId.get(one.parent); at && at !== one && !above.has(at);) {
-      above.add(at);
+  /** What is marked has its own marked. */
+  #markAbove(one: Observation): void {
+    for (let at = this.#byId.get(one.parent); at && at !== one && !this.#outer.has(at.id);) {
+      this.#outer.add(at.id);
       at = this.#byId.get(at.parent);
     }
-    return above;
-  }
-
-  #around(one: Observation): SpanScope | undefined {
-    let around: SpanScope | undefined;
-    for (const outer of [...this.#above(one)].toReversed()) {
-      around = this.#scopes.get(outer.id) ?? scopeOf(this.#spanOf(outer), around);
-      this.#scopes.set(outer.id, around);
-    }
-    return around;
   }
 
   #spanOf(one: Observation): FinishedSpan {
@@ -151,7 +138,7 @@ class Tree {
     const operation = (isOuter ? undefined : OPERATIONS.get(textOf(kind))) ?? "invoke_agent";
     const name = textOf(members["name"]);
     const isRoot = !this.#byId.has(parent);
-    const agent = this.#agent ?? (textOf(this.#trace["name"]) || name);
+    const agent = this.#options.agent ?? (textOf(this.#trace["name"]) || name);
     return {
       name,
       attributes: {

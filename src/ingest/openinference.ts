@@ -3,9 +3,18 @@
  * in `context`. Attributes may be nested, or columns of their own with dots in their names.
  */
 import { kindOf } from "../schema/json.ts";
-import { type Document, type Members, type Tell, isRecord, listOf, textOf } from "./documents.ts";
-import type { PlacedSpan } from "./span-window.ts";
-import { type Attributes, instantOf } from "./spans.ts";
+import {
+  type Document,
+  type Members,
+  type PlacedSpan,
+  type Tell,
+  instantIn,
+  isRecord,
+  listOf,
+  readEach,
+  textOf,
+} from "./documents.ts";
+import type { Attributes, FinishedSpan } from "./spans.ts";
 
 /** Whether a document is one span, or a page of them. */
 export const isOpenInference = (value: Members): boolean =>
@@ -19,31 +28,31 @@ export function openInferenceSpans({ value, place }: Document, tell: Tell): Plac
     tell(place, `expected an object, got ${kindOf(value)}`);
     return [];
   }
+  const read = (one: Members, at: string) => {
+    const span = spanIn(one);
+    return typeof span === "string" ? span : { span, place: at };
+  };
   const page = value["data"];
-  const given: unknown[] = Array.isArray(page) ? page : [value];
-  return given.flatMap((one, index) => {
-    const at = Array.isArray(page) ? `${place}data.${index}` : place;
-    const span = spanIn(one, at);
-    if (typeof span !== "string") return [span];
-    tell(at, span);
-    return [];
-  });
+  if (Array.isArray(page)) return readEach(page, { place: `${place}data`, tell }, read);
+  const only = read(value, place);
+  if (typeof only !== "string") return [only];
+  tell(place, only);
+  return [];
 }
 
 /** A span, or why it is none. */
-function spanIn(value: unknown, place: string): PlacedSpan | string {
-  if (!isRecord(value)) return `expected an object, got ${kindOf(value)}`;
+function spanIn(value: Members): FinishedSpan | string {
   const members = flattened(value);
   const traceId = idOf(members["context.trace_id"]);
   const spanId = idOf(members["context.span_id"]);
   if (!traceId || !spanId) return "expected context.trace_id and context.span_id";
-  const [startTime, endTime] = [instantOf(members["start_time"]), instantOf(members["end_time"])];
+  const [startTime, endTime] = [instantIn(members["start_time"]), instantIn(members["end_time"])];
   if (!startTime) return "expected start_time, an instant";
   if (!endTime) return "has not ended: expected end_time";
   const parent = idOf(members["parent_id"]);
   const kind = textOf(members["span_kind"]);
   const isError = /ERROR/i.test(textOf(members["status_code"] ?? members["status.status_code"]));
-  const span = {
+  return {
     name: textOf(members["name"]),
     attributes: {
       ...(kind && { "openinference.span.kind": kind }),
@@ -63,7 +72,6 @@ function spanIn(value: unknown, place: string): PlacedSpan | string {
     parentSpanContext: parent ? { spanId: parent } : undefined,
     spanContext: () => ({ traceId, spanId }),
   };
-  return { span, place, traceId, key: `${traceId}/${spanId}`, parentKey: `${traceId}/${parent}` };
 }
 
 /** Python prints `0x` before the digits. */
@@ -75,14 +83,11 @@ const WHOLE = /(?:^|\.)(?:input|output)\.value$/;
 /** Members by the path to them. Lists stay whole. */
 function flattened(value: Members): Attributes {
   const flat: Record<string, unknown> = {};
-  const waiting: (readonly [string, unknown])[] = Object.entries(value).toReversed();
+  const waiting = Object.entries(value);
   for (let next = waiting.pop(); next; next = waiting.pop()) {
     const [path, member] = next;
     if (!isRecord(member) || WHOLE.test(path)) flat[path] = member ?? undefined;
-    else
-      waiting.push(
-        ...Object.entries(member).map(([key, inner]) => [`${path}.${key}`, inner] as const),
-      );
+    else for (const key of Object.keys(member)) waiting.push([`${path}.${key}`, member[key]]);
   }
   return flat;
 }

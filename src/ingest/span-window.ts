@@ -1,44 +1,6 @@
 /** Spans of a file in bounded memory: those of a trace wait for each other, as long as there is room. */
-import type { Document, DocumentReader, PlacedExecution } from "./documents.ts";
-import {
-  type FinishedSpan,
-  type SpanOptions,
-  type SpanScope,
-  executionOf,
-  scopeOf,
-} from "./spans.ts";
-
-/** A span, and where it stands. */
-export interface PlacedSpan {
-  readonly span: FinishedSpan;
-  readonly place: string;
-  readonly traceId: string;
-  /** Trace and span, in one. */
-  readonly key: string;
-  readonly parentKey: string;
-}
-
-/** What spans take from those around them, where these are among them. */
-export function scopesOf(
-  spans: readonly PlacedSpan[],
-): ReadonlyMap<PlacedSpan, SpanScope | undefined> {
-  const byKey = new Map(spans.map((placed) => [placed.key, placed]));
-  const arounds = new Map<PlacedSpan, SpanScope | undefined>();
-  for (const placed of spans) {
-    const way = new Set<PlacedSpan>();
-    // Who is its own ancestor has none.
-    for (let at: PlacedSpan | undefined = placed; at && !arounds.has(at) && !way.has(at);) {
-      way.add(at);
-      at = byKey.get(at.parentKey);
-    }
-    for (const inner of [...way].toReversed()) {
-      const outer = byKey.get(inner.parentKey);
-      const isKnown = outer !== undefined && arounds.has(outer);
-      arounds.set(inner, isKnown ? scopeOf(outer.span, arounds.get(outer)) : undefined);
-    }
-  }
-  return arounds;
-}
+import type { Document, DocumentReader, PlacedExecution, PlacedSpan } from "./documents.ts";
+import { type SpanOptions, executionOf, scopesOf } from "./spans.ts";
 
 /** How spans of a file become rows. */
 export interface SpanReaderOptions extends SpanOptions {
@@ -86,8 +48,9 @@ export class SpanWindow implements DocumentReader {
   }
 
   #hold(placed: PlacedSpan, characters: number): void {
-    const trace = this.#traces.get(placed.traceId) ?? { spans: [], characters: 0 };
-    this.#traces.set(placed.traceId, trace);
+    const { traceId } = placed.span.spanContext();
+    const trace = this.#traces.get(traceId) ?? { spans: [], characters: 0 };
+    this.#traces.set(traceId, trace);
     trace.spans.push(this.#named(placed));
     trace.characters += characters;
     this.#characters += characters;
@@ -106,10 +69,10 @@ export class SpanWindow implements DocumentReader {
     if (!trace) return;
     this.#traces.delete(traceId);
     this.#characters -= trace.characters;
-    const arounds = scopesOf(trace.spans);
-    for (const placed of trace.spans) {
-      const found = executionOf(placed.span, this.#options, arounds.get(placed));
-      if (found) yield { ...found, place: placed.place };
+    const arounds = scopesOf(trace.spans.map(({ span }) => span));
+    for (const { span, place } of trace.spans) {
+      const found = executionOf(span, this.#options, arounds.get(span));
+      if (found) yield { ...found, place };
       else this.#options.onSkipped?.();
     }
   }

@@ -133,6 +133,34 @@ export function scopeOf(span: StartedSpan, around: SpanScope = NOWHERE): SpanSco
   };
 }
 
+/** What spans take from those around them, where these are among them, in any order. */
+export function scopesOf(
+  spans: readonly FinishedSpan[],
+): ReadonlyMap<FinishedSpan, SpanScope | undefined> {
+  const byKey = new Map(spans.map((span) => [keyOf(span, span.spanContext().spanId), span]));
+  const parentOf = (span: FinishedSpan) => byKey.get(keyOf(span, parentId(span)));
+  const arounds = new Map<FinishedSpan, SpanScope | undefined>();
+  for (const span of spans) {
+    const way = new Set<FinishedSpan>();
+    // Who is its own ancestor has none.
+    for (let at: FinishedSpan | undefined = span; at && !arounds.has(at) && !way.has(at);) {
+      way.add(at);
+      at = parentOf(at);
+    }
+    for (const inner of [...way].toReversed()) {
+      const outer = parentOf(inner);
+      const isKnown = outer !== undefined && arounds.has(outer);
+      arounds.set(inner, isKnown ? scopeOf(outer, arounds.get(outer)) : undefined);
+    }
+  }
+  return arounds;
+}
+
+/** Spans of other traces may have the same ids. */
+const keyOf = (span: FinishedSpan, spanId = "") => `${span.spanContext().traceId}/${spanId}`;
+
+const parentId = (span: FinishedSpan) => span.parentSpanContext?.spanId ?? span.parentSpanId;
+
 /**
  * The row of a span; undefined for spans that are no action of an agent, and for a model's call inside the span
  * of the same call. The same span always is the same row: its id is made from its start and its ids, its
@@ -233,20 +261,6 @@ function actionName(span: FinishedSpan, kind: SpanKind, agentName: string): stri
 }
 
 // ── Numbers ──
-
-/** Milliseconds since 1970 of a text; without a zone it is UTC, wherever it is read. NaN for what is none. */
-export function timeIn(given: string): number {
-  const isZoned = !given.includes(":") || /(?:[+-]\d\d(?::?\d\d)?|Z|GMT|UTC)\s*$/i.test(given);
-  return Date.parse(isZoned ? given : `${given}Z`);
-}
-
-/** The instant of a text; undefined for anything else. */
-export function instantOf(value: unknown): Instant | undefined {
-  const at = typeof value === "string" ? timeIn(value) : NaN;
-  return Number.isNaN(at)
-    ? undefined
-    : [Math.floor(at / 1000), (((at % 1000) + 1000) % 1000) * 1e6];
-}
 
 const milliseconds = ([seconds, nanoseconds]: Instant) =>
   seconds * 1000 + Math.floor(nanoseconds / 1e6);
@@ -381,7 +395,7 @@ function metadataOf(span: FinishedSpan, kind: SpanKind, { conversation, user }: 
   const inference = inferenceOf(kind) ? span.attributes : {};
   return {
     span_id: span.spanContext().spanId,
-    parent_span_id: span.parentSpanContext?.spanId ?? span.parentSpanId,
+    parent_span_id: parentId(span),
     conversation: label(conversation),
     user: user && canonicalUuid(user) ? undefined : label(user),
     service: label(text(span.resource.attributes, SERVICE)),

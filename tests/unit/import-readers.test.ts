@@ -1,11 +1,10 @@
 import { Readable } from "node:stream";
 import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { elementsOf, inLine, problemList } from "../../src/ingest/documents.ts";
+import { elementsOf, inLine, problemList, timeIn } from "../../src/ingest/documents.ts";
 import { openInferenceSpans } from "../../src/ingest/openinference.ts";
-import { OtlpReader } from "../../src/ingest/otlp.ts";
+import { otlpSpans } from "../../src/ingest/otlp.ts";
 import { SpanWindow } from "../../src/ingest/span-window.ts";
-import { timeIn } from "../../src/ingest/spans.ts";
 import { documentsIn } from "../../src/ingest/stream.ts";
 import { newSpan, otlpOf } from "../spans.ts";
 
@@ -82,14 +81,7 @@ test.each([
 describe("spans of a file", () => {
   const { tell } = problemList();
   const windowOf = (mostWaiting?: number) =>
-    new SpanWindow(
-      ({ value, place }) => {
-        const reader = new OtlpReader(tell);
-        reader.read(value, place);
-        return reader.spans;
-      },
-      { mostWaiting },
-    );
+    new SpanWindow((document) => otlpSpans(document, tell), { mostWaiting });
   const run = newSpan({
     attributes: { "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "clerk" },
   });
@@ -129,8 +121,14 @@ describe("spans of a file", () => {
     };
     const data = [7, span, { ...span, end_time: null }, { ...span, start_time: 5 }, {}];
     const spans = openInferenceSpans(inLine(1, { data }, 1), telling);
-    expect(spans.map(({ key, span: found }) => [key, found.attributes, found.startTime])).toEqual([
-      ["ab/cd", { "llm.model_name": "gpt-5.1" }, [1_767_323_045, 678_000_000]],
+    expect(
+      spans.map(({ span: found }) => [found.spanContext(), found.attributes, found.startTime]),
+    ).toEqual([
+      [
+        { traceId: "ab", spanId: "cd" },
+        { "llm.model_name": "gpt-5.1" },
+        [1_767_323_045, 678_000_000],
+      ],
     ]);
     expect(problems.map(({ place, message }) => `${place}: ${message}`)).toEqual([
       "line 1: data.0: expected an object, got a number",
