@@ -44,6 +44,24 @@ const callOf = (id: string, name = "look_up") => ({
 const resultOf = (id: string, content: unknown) => ({ role: "tool", tool_call_id: id, content });
 const REPLY = { role: "assistant", content: "Hi" };
 
+/** A call of a model, and the run that it is in. */
+function newRun(): FinishedSpan[] {
+  const run = newSpan({ attributes: { "gen_ai.operation.name": "invoke_agent" } });
+  return [newSpan({ within: run }), run];
+}
+
+/** A run and a call of a model in it, as Langfuse exports them. */
+function newTrace(): string {
+  const [id, run] = [randomUUID(), randomUUID()];
+  const [startTime, endTime] = ["2026-01-02T03:04:05.000Z", "2026-01-02T03:04:06.000Z"];
+  const times = { startTime, endTime, traceId: id };
+  const observations = [
+    { ...times, id: randomUUID(), type: "GENERATION", name: "answer", parentObservationId: run },
+    { ...times, id: run, type: "SPAN", name: "run", parentObservationId: null },
+  ];
+  return JSON.stringify({ trace: { id, name: `clerk ${id.slice(0, 4)}` }, observations });
+}
+
 suite("importing executions", (database) => {
   const load = (content: string | Uint8Array, options: ImportOptions) =>
     importExecutions(database.db, Readable.from([Buffer.from(content)]), options);
@@ -59,7 +77,7 @@ suite("importing executions", (database) => {
     withOrganization(database.db, organization, async (tx) => {
       const log = withStart(sql`select ${OF_LOG} from agent_execution_logs`);
       const found = await tx.execute(
-        sql`select outcome, latency_ms from (${executionsOf(sql`(${log})`)}) as e order by started`,
+        sql`select outcome, latency_ms::float8 from (${executionsOf(sql`(${log})`)}) as e order by started`,
       );
       return rows<{ outcome: string; latency_ms: number | null }>(found);
     });
@@ -356,8 +374,13 @@ suite("importing executions", (database) => {
   });
 
   test.each([
-    ["broken UTF-8", Buffer.from([0x22, 0xff, 0x22]), /not valid for encoding utf-8/],
-    ["half a gzip file", gzipSync(FIXTURE).subarray(0, 300), /unexpected end of file/],
+    ["broken UTF-8", Buffer.from('{}\n"\xff"', "latin1"), /^line 1, .* no UTF-8: convert/],
+    [
+      "UTF-8 that is cut off",
+      Buffer.from('{"resourceLogs":[]}\n"é').subarray(0, -1),
+      /^line 2, .* no UTF-8/,
+    ],
+    ["half a gzip file", gzipSync(FIXTURE).subarray(0, 300), /gzip is cut off.*unexpected end/],
     [
       "what has no format",
       '{"spans":[]}',
@@ -478,6 +501,49 @@ suite("importing executions", (database) => {
         });
       }
     });
+
+    test("a time in other units is refused with its place, and keeps no other out", async () => {
+      const { organization, agent } = newOwner();
+      const problems: ReadProblem[] = [];
+      const onRefused = (problem: ReadProblem) => void problems.push(problem);
+      const spans = [newSpan({ startTime: [1_760_000, 0] }), newSpan()];
+      const options = { organization, agent, onRefused };
+      expect(await load(linesOf(spans), options)).toMatchObject({ inserted: 1, refused: 1 });
+      expect(problems).toEqual([
+        {
+          place: "line 1: resourceSpans.0.scopeSpans.0.spans.0",
+          message: expect.stringMatching(/^timestamp: .*got 1970-.*: seconds, not milliseconds\?/),
+        },
+      ]);
+    });
+
+    test.each([
+      ["spans", () => linesOf(newRun())],
+      ["traces of Langfuse", newTrace],
+    ])(
+      "%s that another organization has imported are refused, each with its place, and stay as they are",
+      async (_, made) => {
+        const [one, other] = [newOwner(), newOwner()];
+        const content = made();
+        const { inserted } = await load(content, one);
+        expect(inserted).toBe(2);
+        const before = await logsOf(one);
+        const problems: ReadProblem[] = [];
+        const onRefused = (problem: ReadProblem) => void problems.push(problem);
+        const result = await load(content, { ...other, onRefused });
+        expect(result).toMatchObject({
+          inserted: 0,
+          repeated: 0,
+          conflicting: 0,
+          refused: inserted,
+        });
+        expect(new Set(problems.map(({ place }) => place)).size).toBe(inserted);
+        for (const { message } of problems) expect(message).toMatch(/^id: taken: /);
+        expect(await logsOf(other)).toEqual([]);
+        expect(await logsOf(one)).toEqual(before);
+        expect(await load(content, one)).toMatchObject({ inserted: 0, repeated: inserted });
+      },
+    );
 
     test("other spans are skipped, and a collector's metrics are nobody's business", async () => {
       const { organization, agent } = newOwner();

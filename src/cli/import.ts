@@ -1,6 +1,7 @@
 import { createReadStream } from "node:fs";
 import { stat } from "node:fs/promises";
 import { InvalidArgumentError, Option } from "commander";
+import { explain } from "../client/errors.ts";
 import type { Database } from "../client/sql.ts";
 import { type ReadProblem, timeIn } from "../ingest/documents.ts";
 import {
@@ -21,7 +22,7 @@ interface Options extends TargetOptions {
   readonly start?: Date;
   readonly success?: string;
   readonly content: boolean;
-  readonly dryRun?: true;
+  readonly dryRun?: boolean;
   readonly json?: true;
 }
 
@@ -56,15 +57,36 @@ export const importCommand = targetCommand("import", {
   .option("--no-content", "leave out what was asked and answered")
   .option("--dry-run", "write nothing, and show what would be written")
   .addOption(jsonOption())
-  .action(async (files: readonly string[], { json, ...options }: Options) =>
-    withTarget(options, async ({ db }) => {
+  .action(async (files: readonly string[], { json, ...options }: Options) => {
+    const inputs = await Promise.all(files.map(inputOf));
+    await withTarget(options, async ({ db }) => {
       const summaries: FileSummary[] = [];
-      for (const file of files) summaries.push(await imported(db, file, options));
+      try {
+        for (const input of inputs) summaries.push(await imported(db, input, options));
+      } finally {
+        // Of the files before one that cannot be read, too: they are stored.
+        if (summaries.length > 0) {
+          if (json) printJson(summaries);
+          else show(summaries, options);
+        }
+      }
       if (summaries.some(({ refused }) => refused > 0)) process.exitCode = EXIT.findings;
-      if (json) printJson(summaries);
-      else show(summaries, options);
-    }),
-  );
+    });
+  });
+
+interface Input {
+  readonly file: string;
+  /** Unknown of stdin. */
+  readonly bytes: number | undefined;
+}
+
+/** Looks at a file, before any is imported: a mistyped name keeps all of them out. */
+async function inputOf(file: string): Promise<Input> {
+  if (file === "-") return { file, bytes: undefined };
+  const found = await stat(file);
+  if (found.isDirectory()) throw new Error(`${file} is a directory: name the files in it`);
+  return { file, bytes: found.size };
+}
 
 interface FileSummary extends ImportResult {
   readonly file: string;
@@ -78,22 +100,26 @@ const LISTED = 100;
 
 async function imported(
   db: Database,
-  file: string,
-  options: Omit<Options, "json">,
+  input: Input,
+  { organization, format, agent, start, success, content, dryRun = false }: Options,
 ): Promise<FileSummary> {
-  const { organization, format, agent, start, success, content, dryRun = false } = options;
+  const { file } = input;
   const problems: ReadProblem[] = [];
-  const onRefused = (problem: ReadProblem) => {
-    if (problems.length >= LISTED) return;
-    problems.push(problem);
-    progress(
-      `${err.yellow("refused")} ${[file, problem.place].filter(Boolean).join(", ")}: ${problem.message}`,
-    );
-  };
+  const report = reporter(input);
+  let stored = 0;
   const importing: ImportOptions = {
-    ...{ organization, format, agent, start, success, dryRun, onRefused },
+    ...{ organization, format, agent, start, success, dryRun },
     content: content ? "all" : "none",
-    onProgress: await reporter(file),
+    onRefused(problem) {
+      if (problems.length >= LISTED) return;
+      problems.push(problem);
+      const place = [file, problem.place].filter(Boolean).join(", ");
+      progress(`${err.yellow("refused")} ${place}: ${problem.message}`);
+    },
+    onProgress(so) {
+      stored = so.rows;
+      report(so);
+    },
   };
   try {
     const bytes = file === "-" ? process.stdin : createReadStream(file);
@@ -101,15 +127,17 @@ async function imported(
     const more = result.refused - problems.length;
     if (more > 0) progress(`${err.yellow("refused")} ${file}: ${more} more`);
     return { file, dryRun, ...result, problems };
-  } catch (error) {
-    if (error instanceof Error) error.message = `${file}: ${error.message}`;
-    throw error;
+  } catch (cause) {
+    const isPartial = stored > 0 && !dryRun;
+    const again = isPartial
+      ? `\n${stored} rows are stored; the same command goes on from there`
+      : "";
+    throw new Error(`${file}: ${explain(cause)}${again}`, { cause });
   }
 }
 
 /** Says at most every two seconds how far it is. */
-async function reporter(file: string): Promise<(progress: ImportProgress) => void> {
-  const size = file === "-" ? 0 : (await stat(file)).size;
+function reporter({ file, bytes: size = 0 }: Input): (progress: ImportProgress) => void {
   const start = performance.now();
   let next = start + 2000;
   return ({ bytes, rows }) => {
@@ -117,11 +145,9 @@ async function reporter(file: string): Promise<(progress: ImportProgress) => voi
     if (now < next) return;
     next = now + 2000;
     const seconds = (now - start) / 1000;
-    const left = size > 0 && bytes > 0 ? (seconds * (size - bytes)) / bytes : undefined;
-    const share =
-      left === undefined
-        ? ""
-        : `, ${Math.floor((100 * bytes) / size)} %, ${Math.ceil(left)} s left`;
+    const isKnown = size > 0 && bytes > 0;
+    const left = Math.ceil((seconds * (size - bytes)) / bytes);
+    const share = isKnown ? `, ${Math.floor((100 * bytes) / size)} %, ${left} s left` : "";
     progress(err.dim(`${file}: ${rows} rows, ${Math.round(rows / seconds)} a second${share}`));
   };
 }
@@ -160,7 +186,7 @@ const NOT_STORED: Record<ImportFormat, string> = {
 
 const cells = (summary: FileSummary) => [
   summary.file,
-  summary.format ?? "empty",
+  summary.format ?? (summary.refused > 0 ? "unknown" : "empty"),
   String(summary.inserted),
   String(summary.completed),
   String(summary.repeated),

@@ -248,7 +248,7 @@ class Import {
     const refusals = await identify(agents, (work) => work(tx));
     const made = agents.flatMap(({ isNew, named }) => (isNew ? [named.agentName] : []));
     const all = new Set([...this.#newAgents, ...made]);
-    if (all.size > maxNewAgents) throw tooMany(all, { maxNewAgents, rows: this.#rows });
+    if (all.size > maxNewAgents) throw tooMany(all, maxNewAgents);
     return {
       agents: new Map(agents.map((agent) => [agent.agentName, agent])),
       refusals: new Map(refusals.map(({ agent, cause }) => [agent.agentName, inWords(cause)])),
@@ -322,12 +322,9 @@ function inWords(cause: unknown): string {
     .join("; ");
 }
 
-function tooMany(
-  names: ReadonlySet<string>,
-  { maxNewAgents, rows }: { maxNewAgents: number; rows: number },
-) {
+function tooMany(names: ReadonlySet<string>, maxNewAgents: number) {
   const some = [...names].slice(0, 3).map((name) => JSON.stringify(name));
   return new Error(
-    `more than ${maxNewAgents} agents would be made, such as ${some.join(", ")}: give one name for all (--agent), or allow them (maxNewAgents). ${rows} rows were dealt with before.`,
+    `more than ${maxNewAgents} agents would be made, such as ${some.join(", ")}: give one name for all (--agent), or allow more (maxNewAgents of importExecutions)`,
   );
 }

@@ -15,17 +15,18 @@ const MOST_CHARACTERS = 64 * 2 ** 20;
 export async function* documentsIn(
   bytes: AsyncIterable<Uint8Array>,
   tell: Tell,
+  most = MOST_CHARACTERS,
 ): AsyncGenerator<Document> {
   const opening: string[] = [];
   let isFirst = true;
   let [number, length] = [0, 0];
-  for await (const line of linesOf(bytes)) {
+  for await (const line of linesOf(bytes, most)) {
     number += 1;
     if (line.trim() === "") continue;
     if (opening.length > 0 || (isFirst && isOpening(line))) {
       opening.push(line);
       length += line.length;
-      if (length > MOST_CHARACTERS) throw tooLarge("one JSON document");
+      if (length > most) throw tooLarge("one JSON document", most);
       continue;
     }
     isFirst = false;
@@ -43,27 +44,41 @@ export async function* documentsIn(
 const isOpening = (line: string): boolean => /[[{,:]\s*$/.test(line.slice(-1000)) && !parsed(line);
 
 /** Not readline: from Node 24 on it splits at U+2028 too, and it repairs broken UTF-8 in silence. */
-async function* linesOf(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+async function* linesOf(bytes: AsyncIterable<Uint8Array>, most: number): AsyncGenerator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
   let pieces: string[] = [];
-  let length = 0;
+  let [number, length] = [1, 0];
+  const decoded = (chunk?: Uint8Array) => {
+    try {
+      return decoder.decode(chunk, { stream: chunk !== undefined });
+    } catch (cause) {
+      throw notUtf8(number, cause);
+    }
+  };
   for await (const chunk of unpacked(bytes)) {
-    const [first = "", ...lines] = decoder.decode(chunk, { stream: true }).split("\n");
+    const [first = "", ...lines] = decoded(chunk).split("\n");
     pieces.push(first);
     length += first.length;
-    if (length > MOST_CHARACTERS) throw tooLarge("a line");
+    if (length > most) throw tooLarge(`line ${number}`, most);
     for (const line of lines) {
       yield pieces.join("");
       pieces = [line];
       length = line.length;
+      number += 1;
     }
   }
-  yield pieces.join("") + decoder.decode();
+  yield pieces.join("") + decoded();
 }
 
-const tooLarge = (what: string) =>
+const notUtf8 = (number: number, cause: unknown) =>
   new Error(
-    `${what} is larger than ${MOST_CHARACTERS / 2 ** 20} million characters, and is read whole: make it JSON lines, such as by jq -c '.[]'`,
+    `line ${number}, or one soon after it, holds bytes that are no UTF-8: convert the input first, such as by iconv -f latin1 -t utf-8`,
+    { cause },
+  );
+
+const tooLarge = (what: string, most: number) =>
+  new Error(
+    `${what} is larger than ${most / 2 ** 20} million characters, and is read whole: make it JSON lines, such as by jq -c '.[]'`,
   );
 
 /** Without gzip, which its first two bytes tell. */
@@ -77,9 +92,24 @@ async function* unpacked(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8
   }
   const all = continued(head, source);
   const isGzip = head[0] === 0x1f && head[1] === 0x8b;
-  // The loop throws what either stream reports.
-  yield* isGzip ? pipeline(Readable.from(all), createGunzip(), () => {}) : all;
+  yield* isGzip ? unzipped(all) : all;
 }
+
+async function* unzipped(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  try {
+    // The loop throws what either stream reports.
+    yield* pipeline(Readable.from(bytes), createGunzip(), () => {});
+  } catch (cause) {
+    const isOurs = cause instanceof Error && "code" in cause && /^Z_/.test(String(cause.code));
+    throw isOurs ? brokenGzip(cause) : cause;
+  }
+}
+
+const brokenGzip = (cause: Error) =>
+  new Error(
+    `the gzip is cut off or damaged (${cause.message}): get the file again, and import it whole; what is stored is not stored twice`,
+    { cause },
+  );
 
 async function* continued(
   head: Uint8Array,

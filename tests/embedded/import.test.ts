@@ -50,6 +50,19 @@ describe("import", () => {
     expect(outcome.stdout).toMatch(/agent-runs\.jsonl +chat +20 /);
   });
 
+  test("a mistyped name keeps all files out; of the files before one that fails inside it says what became of them", async () => {
+    const agent = ["--agent", "third-desk"];
+    const mistyped = await run(FIXTURE, "nowhere.jsonl", ...agent);
+    expect(mistyped).toMatchObject({ code: 1, stdout: "" });
+    expect(mistyped.stderr).toMatch(/error .*no such file.*nowhere\.jsonl/);
+    const other = join(home, "other.jsonl");
+    await writeFile(other, '{"spans":[]}\n');
+    const failing = await run(FIXTURE, other, ...agent);
+    expect(failing).toMatchObject({ code: 1 });
+    expect(failing.stdout).toMatch(/agent-runs\.jsonl +chat +20 /);
+    expect(failing.stderr).toContain(`error ${other}: line 1: expected resourceSpans (otlp)`);
+  });
+
   test("reads stdin", async () => {
     const child = start(["import", "-", "--agent", "piped-desk", ...organization, ...target()]);
     child.stdin?.end('{"messages":[{"role":"assistant","content":"Hi"}]}');
@@ -59,11 +72,8 @@ describe("import", () => {
   });
 
   test.each([
-    ["no file", [], 64, "missing required argument"],
-    ["a file that does not exist", ["nowhere.jsonl"], 1, "nowhere.jsonl"],
     ["an unknown format", [FIXTURE, "--format", "csv"], 64, "otlp, openinference, langfuse, chat"],
     ["a start that is no instant", [FIXTURE, "--start", "soon"], 64, "It takes an instant"],
-    ["transcripts without an agent", [FIXTURE], 1, "--agent"],
   ])("%s is one clear message", async (_, words, code, problem) => {
     const outcome = await run(...words);
     expect(outcome).toMatchObject({ code, stdout: "" });

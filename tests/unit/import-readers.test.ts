@@ -60,11 +60,15 @@ describe("documents of bytes", () => {
   });
 
   test("what would have to be read whole has a limit", async () => {
-    const million = "x".repeat(2 ** 20);
-    const line = Array.from({ length: 65 }, () => million);
-    await expect(documentsOf(...line)).rejects.toThrow("a line is larger than 64 million");
-    const lines = ["[\n", ...line.map((text) => `"${text}",\n`)];
-    await expect(documentsOf(...lines)).rejects.toThrow("one JSON document is larger than");
+    const read = async (...chunks: string[]) => {
+      const bytes = Readable.from(chunks.map((chunk) => Buffer.from(chunk)));
+      for await (const document of documentsIn(bytes, problemList().tell, 2 ** 20)) void document;
+    };
+    const half = "x".repeat(2 ** 19);
+    await expect(read("{}\n", half, half, "x")).rejects.toThrow("line 2 is larger than 1 million");
+    const lines = ["[\n", ...[half, half].map((text) => `"${text}",\n`)];
+    await expect(read(...lines)).rejects.toThrow("one JSON document is larger than");
+    await read(...lines.slice(0, 2));
   });
 });
 
