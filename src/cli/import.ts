@@ -31,8 +31,8 @@ export const importCommand = targetCommand("import", {
   description: `Reads spans as OTLP/JSON (otlp) or as Phoenix exports them (openinference), traces of Langfuse (langfuse) and chat-completions transcripts (chat): JSON lines, or one JSON document of at most 64 million characters; plain or gzip; - is stdin. Makes the agents that are missing. The same again adds nothing, so that an import that was interrupted is typed again. Exit code 2 when entries were refused; the others are stored.`,
   examples: [
     "meta-agent-db import traces.jsonl.gz --organization a1b2c3d4-0000-4000-8000-000000000001",
-    "meta-agent-db import langfuse/*.json --dry-run --organization …",
-    "meta-agent-db import runs.jsonl --agent booking --success reward --organization …",
+    "meta-agent-db import langfuse/*.json --dry-run --organization a1b2c3d4-0000-4000-8000-000000000001",
+    "meta-agent-db import runs.jsonl --agent booking --success reward --organization a1b2c3d4-0000-4000-8000-000000000001",
   ],
 })
   .argument("<files...>", "files, or - for stdin")
@@ -173,6 +173,7 @@ function show(summaries: readonly FileSummary[], { dryRun }: Pick<Options, "dryR
   for (const format of new Set(summaries.flatMap((summary) => summary.format ?? []))) {
     print(`not stored of ${format}: ${NOT_STORED[format]}`);
   }
+  print("not stored of any: inputs and outputs beyond 16,384 characters");
   print("nothing was written: this is what would be");
 }
 

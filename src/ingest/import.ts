@@ -24,9 +24,10 @@ import { documentsIn } from "./stream.ts";
 
 /** What {@link importExecutions} reads. */
 export const IMPORT_FORMATS = ["otlp", "openinference", "langfuse", "chat"] as const;
+/** What an input is: spans as OTLP/JSON or as Phoenix exports them, traces of Langfuse, chat-completions transcripts. */
 export type ImportFormat = (typeof IMPORT_FORMATS)[number];
 
-/** How to import. Content is stored, masked and cut as for spans. */
+/** How to import. Content is stored, masked and cut as for spans; `cost` is asked for spans alone. */
 export interface ImportOptions extends SpanOptions {
   /** Whose the rows are. */
   readonly organization: string;
@@ -240,8 +241,7 @@ class Import {
   /** The agents of a batch by the names that its rows have. */
   async #identified(tx: Executor, batch: readonly PlacedExecution[]) {
     const { organization, maxNewAgents = MOST_NEW_AGENTS } = this.#options;
-    // In one order, so that two imports do not wait for each other.
-    const names = [...new Set(batch.map(({ agentName }) => agentName))].toSorted();
+    const names = [...new Set(batch.map(({ agentName }) => agentName))];
     const agents = names.map((agentName): RowAgent => {
       return { organization, agentName, named: { agentName }, id: undefined };
     });
