@@ -9,8 +9,6 @@ import * as z from "zod";
 import { connect } from "../src/client/connect.ts";
 import { rows } from "../src/client/sql.ts";
 import { withOrganization } from "../src/client/tenancy.ts";
-import { ensureAgents } from "../src/fleet/agents.ts";
-import { recordExecutions } from "../src/fleet/record/record.ts";
 import type { Loss } from "../src/ingest/delivery.ts";
 import { importExecutions } from "../src/ingest/import.ts";
 import {

@@ -100,7 +100,7 @@ async function* unzipped(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8
     // The loop throws what either stream reports.
     yield* pipeline(Readable.from(bytes), createGunzip(), () => {});
   } catch (cause) {
-    const isOurs = cause instanceof Error && "code" in cause && /^Z_/.test(String(cause.code));
+    const isOurs = cause instanceof Error && "code" in cause && String(cause.code).startsWith("Z_");
     throw isOurs ? brokenGzip(cause) : cause;
   }
 }

@@ -51,13 +51,12 @@ describe("import", () => {
   });
 
   test("a mistyped name keeps all files out; of the files before one that fails inside it says what became of them", async () => {
-    const agent = ["--agent", "third-desk"];
-    const mistyped = await run(FIXTURE, "nowhere.jsonl", ...agent);
+    const mistyped = await run(FIXTURE, "nowhere.jsonl", "--agent", "third-desk");
     expect(mistyped).toMatchObject({ code: 1, stdout: "" });
     expect(mistyped.stderr).toMatch(/error .*no such file.*nowhere\.jsonl/);
     const other = join(home, "other.jsonl");
     await writeFile(other, '{"spans":[]}\n');
-    const failing = await run(FIXTURE, other, ...agent);
+    const failing = await run(FIXTURE, other, "--agent", "third-desk");
     expect(failing).toMatchObject({ code: 1 });
     expect(failing.stdout).toMatch(/agent-runs\.jsonl +chat +20 /);
     expect(failing.stderr).toContain(`error ${other}: line 1: expected resourceSpans (otlp)`);
