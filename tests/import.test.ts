@@ -392,6 +392,18 @@ suite("importing executions", (database) => {
     expect(await agentsOf(owner)).toEqual([]);
   });
 
+  test("what onRefused and onProgress reject with is the import's", async () => {
+    const owner = newOwner();
+    const fails = async () => {
+      throw new Error("told to the wrong place");
+    };
+    for (const options of [{ onRefused: fails }, { onProgress: fails }]) {
+      await expect(load(`oops\n${FIXTURE}`, { ...owner, ...options })).rejects.toThrow(
+        "told to the",
+      );
+    }
+  });
+
   test("an empty input is nothing", async () => {
     const result = await load("\n", newOwner());
     expect(result).toEqual({ ...NOTHING, format: undefined, actions: {}, newAgents: [] });

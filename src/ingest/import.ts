@@ -27,7 +27,10 @@ export const IMPORT_FORMATS = ["otlp", "openinference", "langfuse", "chat"] as c
 /** What an input is: spans as OTLP/JSON or as Phoenix exports them, traces of Langfuse, chat-completions transcripts. */
 export type ImportFormat = (typeof IMPORT_FORMATS)[number];
 
-/** How to import. Content is stored, masked and cut as for spans; `cost` is asked for spans alone. */
+/**
+ * How to import. Content is stored, masked and cut as for spans; `cost` is asked for spans alone. What `onRefused`
+ * and `onProgress` return is awaited, and what they throw or reject with is the call's.
+ */
 export interface ImportOptions extends SpanOptions {
   /** Whose the rows are. */
   readonly organization: string;
@@ -44,9 +47,9 @@ export interface ImportOptions extends SpanOptions {
   /** Agents that may be made. A name with an id in it would be an agent for each run. Default 100. */
   readonly maxNewAgents?: number | undefined;
   /** Told of each entry that is not stored, and where it stands. */
-  readonly onRefused?: ((problem: ReadProblem) => void) | undefined;
+  readonly onRefused?: ((problem: ReadProblem) => unknown) | undefined;
   /** Told after each batch. */
-  readonly onProgress?: ((progress: ImportProgress) => void) | undefined;
+  readonly onProgress?: ((progress: ImportProgress) => unknown) | undefined;
 }
 
 /** How far an import is. */
@@ -118,6 +121,8 @@ class Import {
   };
   readonly #actions: Record<string, number> = {};
   readonly #newAgents = new Set<string>();
+  /** What is to be told: readers do not wait. */
+  #problems: ReadProblem[] = [];
   #format: ImportFormat | undefined;
   #bytes = 0;
   #rows = 0;
@@ -129,17 +134,26 @@ class Import {
   }
 
   async run(bytes: AsyncIterable<Uint8Array>): Promise<ImportResult> {
+    try {
+      await this.#storeAll(bytes);
+    } finally {
+      await this.#tellOthers();
+    }
+    const newAgents = [...this.#newAgents].toSorted();
+    return { format: this.#format, ...this.#counts, actions: this.#actions, newAgents };
+  }
+
+  async #storeAll(bytes: AsyncIterable<Uint8Array>): Promise<void> {
     let batch: PlacedExecution[] = [];
     const { agent } = this.#options;
     for await (const row of this.#read(bytes)) {
+      // Readers cut ids out of names; one that is given is taken as it is.
       batch.push(agent === undefined ? row : { ...row, agentName: agent });
       if (batch.length < BATCH) continue;
       await this.#store(batch);
       batch = [];
     }
     if (batch.length > 0) await this.#store(batch);
-    const newAgents = [...this.#newAgents].toSorted();
-    return { format: this.#format, ...this.#counts, actions: this.#actions, newAgents };
   }
 
   // ── Reading ──
@@ -159,13 +173,20 @@ class Import {
     for await (const chunk of bytes) {
       this.#bytes += chunk.length;
       yield chunk;
+      await this.#tellOthers();
     }
   }
 
   readonly #tell: Tell = (place, message) => {
     this.#counts.refused += 1;
-    this.#options.onRefused?.({ place: placeOf(place), message });
+    this.#problems.push({ place: placeOf(place), message });
   };
+
+  async #tellOthers(): Promise<void> {
+    const problems = this.#problems;
+    this.#problems = [];
+    for (const problem of problems) await this.#options.onRefused?.(problem);
+  }
 
   #reader(format: ImportFormat): DocumentReader {
     switch (format) {
@@ -213,7 +234,8 @@ class Import {
       this.#actions[actionType] = (this.#actions[actionType] ?? 0) + 1;
     }
     this.#rows += batch.length;
-    this.#options.onProgress?.({ bytes: this.#bytes, rows: this.#rows });
+    await this.#tellOthers();
+    await this.#options.onProgress?.({ bytes: this.#bytes, rows: this.#rows });
   }
 
   async #write(tx: Executor, batch: readonly PlacedExecution[]): Promise<Stored> {
