@@ -80,6 +80,16 @@ export {
   recordOutcome,
   resetCircuit,
 } from "./fleet/breaker.ts";
+export {
+  IMPORT_FORMATS,
+  type ImportFormat,
+  type ImportOptions,
+  type ImportProgress,
+  type ImportResult,
+  importExecutions,
+} from "./ingest/import.ts";
+export type { ReadProblem } from "./ingest/documents.ts";
+export type { ContentPlace, ModelUsage, SpanOptions } from "./ingest/spans.ts";
 export * from "./fleet/health.ts";
 export { type Period, executionsBetween } from "./fleet/outcome.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";

@@ -1,3 +1,4 @@
+import { Readable } from "node:stream";
 import { inspect } from "node:util";
 import { sql } from "drizzle-orm";
 import { pgTable, point } from "drizzle-orm/pg-core";
@@ -53,6 +54,12 @@ const asTenant =
   (work: (tx: root.Transaction) => Promise<unknown>) =>
   (db: root.Database): Promise<unknown> =>
     root.withOrganization(db, ORGANIZATION, work);
+
+const imported = (db: root.Database, content: string | Buffer, agent?: string) =>
+  root.importExecutions(db, Readable.from([Buffer.from(content)]), {
+    organization: ORGANIZATION,
+    agent,
+  });
 
 const badEntry = () =>
   newExecutionLog({
@@ -112,6 +119,21 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   doctor: [away((db) => root.doctor(db))],
   ejectSupabase: [{ refuse: () => root.ejectSupabase(FILE), says: /package\.json/ }],
   embeddingIndexStates: [away((db) => root.embeddingIndexStates(db))],
+  importExecutions: [
+    {
+      refuse: (db) => imported(db, `{"${SECRET}":"${SECRET}"}`),
+      says: /^line 1: expected resourceSpans .*--format/,
+    },
+    {
+      refuse: (db) => imported(db, `[{"role":"user","content":"${SECRET}"}]`),
+      says: /give the agent's name \(--agent\)/,
+    },
+    {
+      refuse: (db) => imported(db, Buffer.from(`"${SECRET}\xff"`, "latin1")),
+      says: /^line 1, .* no UTF-8: convert/,
+    },
+    away((db) => imported(db, `{"messages":[{"role":"assistant","content":"${SECRET}"}]}`, "desk")),
+  ],
   ensureAgents: [
     {
       refuse: asTenant((tx) =>

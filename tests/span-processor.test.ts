@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { Readable } from "node:stream";
 import { ROOT_CONTEXT, context, createContextKey, trace } from "@opentelemetry/api";
 import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-hooks";
 import { BasicTracerProvider } from "@opentelemetry/sdk-trace-base";
@@ -8,9 +9,8 @@ import * as z from "zod";
 import { connect } from "../src/client/connect.ts";
 import { rows } from "../src/client/sql.ts";
 import { withOrganization } from "../src/client/tenancy.ts";
-import { ensureAgents } from "../src/fleet/agents.ts";
-import { recordExecutions } from "../src/fleet/record/record.ts";
 import type { Loss } from "../src/ingest/delivery.ts";
+import { importExecutions } from "../src/ingest/import.ts";
 import {
   AgentSpanProcessor,
   type AgentSpanProcessorOptions,
@@ -18,7 +18,7 @@ import {
 import type { FinishedSpan } from "../src/ingest/spans.ts";
 import { agentExecutionLogs, agentRegistry } from "../src/schema/index.ts";
 import { suite } from "./engine.ts";
-import { DIALECTS, capturedSpans, executionsOf, newSpan } from "./spans.ts";
+import { DIALECTS, capturedSpans, newSpan, otlpOf } from "./spans.ts";
 
 /** A tracer of the SDK that gives spans the ids and times that they have already. */
 class Replay {
@@ -134,7 +134,7 @@ suite("AgentSpanProcessor", (database) => {
   afterAll(() => context.disable());
 
   test.each(DIALECTS)(
-    "records what agents did; the same spans again, at once, and as OTLP/JSON add nothing (%s)",
+    "records what agents did; the same spans again, at once, and imported as OTLP/JSON add nothing (%s)",
     async (dialect) => {
       const spans = capturedSpans(dialect);
       const [first, second] = [processorOf(), processorOf()];
@@ -145,23 +145,15 @@ suite("AgentSpanProcessor", (database) => {
       expect(found).toHaveLength(12);
       expect(found.every(({ is_its_time }) => is_its_time)).toBe(true);
       expect(found.filter(({ agent_name }) => agent_name === "weather-agent")).toHaveLength(4);
-      const result = await withOrganization(database.db, us, async (tx) => {
-        const executions = executionsOf(ended);
-        const agents = await ensureAgents(
-          tx,
-          executions.map(({ agentName }) => ({ agentName })),
-        );
-        return recordExecutions(
-          tx,
-          executions.map(({ execution }, n) => ({ ...execution, agentId: agents[n]?.id ?? "" })),
-        );
-      });
-      expect(result).toEqual({
+      const file = Readable.from([Buffer.from(JSON.stringify(otlpOf(ended)))]);
+      expect(await importExecutions(database.db, file, { organization: us })).toMatchObject({
+        format: "otlp",
         inserted: 0,
         completed: 0,
         repeated: 12,
-        conflicting: [],
-        alerts: [],
+        conflicting: 0,
+        refused: 0,
+        newAgents: [],
       });
       await recorded(first, spans);
       expect(first.counts).toMatchObject({ conflicting: 0, lost: 0, retries: 0 });

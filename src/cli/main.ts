@@ -11,6 +11,7 @@ import { devCommand } from "./dev.ts";
 import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
 import { ejectCommand } from "./eject.ts";
+import { importCommand } from "./import.ts";
 import { initCommand } from "./init.ts";
 import { migrateCommand } from "./migrate.ts";
 import { err, progress, visible } from "./print.ts";
@@ -48,6 +49,7 @@ for (const subcommand of [
   adoptCommand,
   sqlCommand,
   ejectCommand,
+  importCommand,
   rebuildCommand,
   rolesCommand,
   demoCommand,

@@ -11,6 +11,8 @@ export interface RowAgent {
   named: NamedAgent;
   /** Known once it is committed. */
   id: string | undefined;
+  /** Whether it was made when it got its id. */
+  isNew?: boolean | undefined;
 }
 
 /** An agent that could not be registered as asked, and why. It may have its id all the same. */
@@ -37,7 +39,10 @@ export async function identify(
     try {
       const named = asked.map((agent) => ({ ...agent.named, organizationId: agent.organization }));
       const found = await act((tx) => ensureAgents(tx, named));
-      for (const [index, agent] of asked.entries()) agent.id = found[index]?.id;
+      for (const [index, agent] of asked.entries()) {
+        agent.id = found[index]?.id;
+        agent.isNew = found[index]?.isNew;
+      }
       return refusals;
     } catch (cause) {
       const refused = refusedIn(asked, cause);

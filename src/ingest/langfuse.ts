@@ -1,12 +1,14 @@
 /** Traces as Langfuse exports them, `{ trace, observations }`, as executions. */
+import { storableText } from "../schema/json.ts";
 import { kindOf } from "../schema/json.ts";
 import {
+  type Document,
   type Members,
-  type ReadProblem,
+  type PlacedExecution,
   type Tell,
-  documentsOf,
+  instantIn,
   isRecord,
-  problemList,
+  readEach,
   textOf,
 } from "./documents.ts";
 import {
@@ -14,64 +16,48 @@ import {
   type Instant,
   type SpanExecution,
   type SpanOptions,
-  type SpanScope,
+  NAME_LENGTH,
   executionOf,
-  scopeOf,
+  scopesOf,
 } from "./spans.ts";
 
-/** What a file of traces holds. */
-interface LangfuseContent {
-  readonly executions: readonly SpanExecution[];
-  readonly problems: readonly ReadProblem[];
+/** Whether a document is a trace with its observations. */
+export const isLangfuse = (value: Members): boolean => Array.isArray(value["observations"]);
+
+/** How traces become rows. */
+export interface LangfuseOptions extends Omit<SpanOptions, "cost"> {
+  /** Whose the runs are. Default: of the agent that the trace is named after. */
+  readonly agent?: string | undefined;
 }
 
 /**
- * Reads traces that Langfuse exports, as text or parsed: one, a list, or JSON lines. The innermost generation is an
- * `llm_call` with its tokens and its cost, a root the `agent_run` of the agent that the trace is named after,
- * tools, retrievals and embeddings are themselves, all else is an `agent_step`. The generations around one
- * repeat its tokens and its cost, and do not count.
- * @param options as for spans; `cost` is not asked, since the export knows it
+ * The rows of a trace that Langfuse exports, with its observations beside it or in it. The innermost generation is
+ * an `llm_call` with its tokens and its cost, a root with something below it the `agent_run`, tools, retrievals
+ * and embeddings are themselves, all else is an `agent_step`. The generations around one repeat its tokens and
+ * its cost, and do not count.
  */
-export function readLangfuse(
-  json: unknown,
-  options: Omit<SpanOptions, "cost"> = {},
-): LangfuseContent {
-  const { problems, tell } = problemList();
-  const executions: SpanExecution[] = [];
-  for (const { value, place } of documentsOf(json, tell)) {
-    const traces: unknown[] = Array.isArray(value) ? value : [value];
-    for (const [index, trace] of traces.entries()) {
-      const at = Array.isArray(value) ? `${place}${index}.` : place;
-      executions.push(...traceOf(trace, options, (inner, message) => tell(at + inner, message)));
-    }
-  }
-  return { executions, problems };
-}
-
-function traceOf(value: unknown, options: SpanOptions, tell: Tell): SpanExecution[] {
+export function langfuseExecutions(
+  { value, place }: Document,
+  options: LangfuseOptions,
+  tell: Tell,
+): PlacedExecution[] {
   if (!isRecord(value)) {
-    tell("", `expected an object, got ${kindOf(value)}`);
+    tell(place, `expected an object, got ${kindOf(value)}`);
     return [];
   }
-  const trace = isRecord(value["trace"]) ? value["trace"] : {};
-  const given = value["observations"];
-  if (!Array.isArray(given)) {
-    tell("observations", `expected a list, got ${kindOf(given)}`);
-    return [];
-  }
-  const found = given.flatMap((one: unknown, index) => {
-    const observation = observationIn(one, trace);
-    if (typeof observation !== "string") return [observation];
-    tell(`observations.${index}`, observation);
-    return [];
-  });
-  const tree = new Tree(trace, found);
-  return found.flatMap((observation) => tree.executionOf(observation, options) ?? []);
+  const trace = isRecord(value["trace"]) ? value["trace"] : value;
+  const observations = readEach(
+    value["observations"],
+    { place: `${place}observations`, tell },
+    (one, at) => observationIn(one, { trace, place: at }),
+  );
+  return new Tree(trace, observations, options).rows();
 }
 
 /** What was recorded of one observation. */
 interface Observation {
   readonly members: Members;
+  readonly place: string;
   readonly id: string;
   readonly traceId: string;
   readonly parent: string;
@@ -80,62 +66,69 @@ interface Observation {
 }
 
 /** An observation, or why it is none. */
-function observationIn(value: unknown, trace: Members): Observation | string {
-  if (!isRecord(value)) return `expected an object, got ${kindOf(value)}`;
-  const [id, traceId] = [textOf(value["id"]), textOf(value["traceId"]) || textOf(trace["id"])];
+function observationIn(
+  members: Members,
+  { trace, place }: { readonly trace: Members; readonly place: string },
+): Observation | string {
+  const id = textOf(members["id"]);
+  const traceId = textOf(members["traceId"]) || textOf(trace["id"]);
   if (!id || !traceId) return "expected an id and a traceId";
-  const [startTime, endTime] = [instantOf(value["startTime"]), instantOf(value["endTime"])];
+  const [startTime, endTime] = [instantIn(members["startTime"]), instantIn(members["endTime"])];
   if (!startTime) return "expected startTime, an instant";
   if (!endTime) return "has not ended: expected endTime";
-  const parent = textOf(value["parentObservationId"]);
-  return { members: value, id, traceId, parent, startTime, endTime };
-}
-
-function instantOf(value: unknown): Instant | undefined {
-  const milliseconds = typeof value === "string" ? Date.parse(value) : NaN;
-  if (Number.isNaN(milliseconds)) return undefined;
-  return [Math.floor(milliseconds / 1000), (((milliseconds % 1000) + 1000) % 1000) * 1e6];
+  const parent = textOf(members["parentObservationId"]);
+  return { members, place, id, traceId, parent, startTime, endTime };
 }
 
 /** Observations as spans, each inside its parent. */
 class Tree {
   readonly #trace: Members;
+  readonly #observations: readonly Observation[];
+  readonly #options: LangfuseOptions;
   readonly #byId: ReadonlyMap<string, Observation>;
+  /** Ids of what has something below it. */
+  readonly #enclosing: ReadonlySet<string>;
   /** Ids of what has a generation below it. */
   readonly #outer = new Set<string>();
-  readonly #scopes = new Map<string, SpanScope>();
 
-  constructor(trace: Members, observations: readonly Observation[]) {
+  constructor(trace: Members, observations: readonly Observation[], options: LangfuseOptions) {
     this.#trace = trace;
+    this.#observations = observations;
+    this.#options = options;
     this.#byId = new Map(observations.map((one) => [one.id, one]));
+    this.#enclosing = new Set(observations.map(({ parent }) => parent));
     for (const one of observations) {
-      if (one.members["type"] !== "GENERATION") continue;
-      for (const { id } of this.#above(one)) this.#outer.add(id);
+      if (one.members["type"] === "GENERATION") this.#markAbove(one);
     }
   }
 
-  executionOf(one: Observation, options: SpanOptions): SpanExecution | undefined {
-    const cost = () => costOf(one.members);
-    return executionOf(this.#spanOf(one), { ...options, cost }, this.#around(one));
+  rows(): PlacedExecution[] {
+    const spans = this.#observations.map((one) => ({ one, span: this.#spanOf(one) }));
+    const arounds = scopesOf(spans.map(({ span }) => span));
+    return spans.flatMap(({ one, span }) => {
+      const options = { ...this.#options, cost: () => costOf(one.members) };
+      const row = executionOf(span, options, arounds.get(span));
+      if (!row) return [];
+      const execution = { ...row.execution, ...this.#stepOf(one, row) };
+      return [{ ...row, execution, place: one.place }];
+    });
   }
 
-  /** What it is inside of, from the inside; nothing twice. */
-  #above(one: Observation): Set<Observation> {
-    const above = new Set<Observation>();
-    for (let at = this.#byId.get(one.parent); at && at !== one && !above.has(at);) {
-      above.add(at);
+  /** Steps have names of their own. What stands beside the runs is a step: it would decide how they ended. */
+  #stepOf({ id, members }: Observation, { execution }: SpanExecution) {
+    const isRun = this.#enclosing.has(id) || members["type"] === "AGENT";
+    const isStep =
+      execution.actionType === "agent_step" || (execution.actionType === "agent_run" && !isRun);
+    const actionName = storableText(textOf(members["name"]), NAME_LENGTH) || undefined;
+    return isStep && { actionType: "agent_step", actionName };
+  }
+
+  /** What is marked has its own marked. */
+  #markAbove(one: Observation): void {
+    for (let at = this.#byId.get(one.parent); at && at !== one && !this.#outer.has(at.id);) {
+      this.#outer.add(at.id);
       at = this.#byId.get(at.parent);
     }
-    return above;
-  }
-
-  #around(one: Observation): SpanScope | undefined {
-    let around: SpanScope | undefined;
-    for (const outer of [...this.#above(one)].toReversed()) {
-      around = this.#scopes.get(outer.id) ?? scopeOf(this.#spanOf(outer), around);
-      this.#scopes.set(outer.id, around);
-    }
-    return around;
   }
 
   #spanOf(one: Observation): FinishedSpan {
@@ -145,11 +138,12 @@ class Tree {
     const operation = (isOuter ? undefined : OPERATIONS.get(textOf(kind))) ?? "invoke_agent";
     const name = textOf(members["name"]);
     const isRoot = !this.#byId.has(parent);
+    const agent = this.#options.agent ?? (textOf(this.#trace["name"]) || name);
     return {
       name,
       attributes: {
         "gen_ai.operation.name": operation,
-        ...(isRoot && { "gen_ai.agent.name": textOf(this.#trace["name"]) || name }),
+        ...(isRoot && { "gen_ai.agent.name": agent }),
         "gen_ai.tool.name": name,
         "gen_ai.response.model": members["model"],
         "gen_ai.usage.input_tokens": tokensOf(members, "input"),

@@ -1,13 +1,16 @@
 /** OTLP/JSON as spans: what the collector's file exporter writes, and the body of an export over HTTP. */
 import { kindOf } from "../schema/json.ts";
 import {
+  type Document,
   type Members,
+  type PlacedSpan,
   type ReadProblem,
   type Tell,
   documentsOf,
   isRecord,
   listOf,
   problemList,
+  readEach,
   textOf,
 } from "./documents.ts";
 import {
@@ -15,7 +18,7 @@ import {
   type FinishedSpan,
   type Instant,
   type SpanScope,
-  scopeOf,
+  scopesOf,
 } from "./spans.ts";
 
 /** A span of a document, with what it takes from the spans around it. */
@@ -39,75 +42,62 @@ export interface OtlpContent {
  */
 export function readOtlp(json: unknown): OtlpContent {
   const { problems, tell } = problemList();
-  const reader = new OtlpReader(tell);
-  for (const { value, place } of documentsOf(json, tell)) reader.read(value, place);
-  return { spans: withScopes(reader.spans), problems };
+  const spans: FinishedSpan[] = [];
+  for (const document of documentsOf(json, tell)) {
+    for (const { span } of otlpSpans(document, tell)) spans.push(span);
+  }
+  const arounds = scopesOf(spans);
+  return { spans: spans.map((span) => ({ ...span, around: arounds.get(span) })), problems };
 }
 
-/** A span, and where it stands. */
-interface Placed {
-  readonly span: FinishedSpan;
-  readonly key: string;
-  readonly parentKey: string;
+/** Whether a document is of OTLP. */
+export const isOtlp = (value: Members): boolean => "resourceSpans" in value || isOtherSignal(value);
+
+/** Whether a document has what a collector may write into the same file: metrics, logs. */
+export const isOtherSignal = (value: unknown): boolean =>
+  isRecord(value) && ("resourceMetrics" in value || "resourceLogs" in value);
+
+/** The spans of a document. */
+export function otlpSpans({ value, place }: Document, tell: Tell): PlacedSpan[] {
+  if (!isRecord(value)) {
+    tell(place, `expected an object, got ${kindOf(value)}`);
+    return [];
+  }
+  if (!("resourceSpans" in value)) {
+    tell(place, "expected resourceSpans");
+    return [];
+  }
+  const each = <T extends object>(
+    holder: Members,
+    path: readonly [place: string, key: string],
+    read: (one: Members, place: string) => T | string,
+  ) => readEach(holder[path[1]] ?? [], { place: path.join(""), tell }, read);
+  return each(value, [place, "resourceSpans"], (found, at) => {
+    const resource = {
+      attributes: attributesOf(isRecord(found["resource"]) ? found["resource"] : {}),
+    };
+    // As it was called until 2022.
+    const scopes = "scopeSpans" in found ? "scopeSpans" : "instrumentationLibrarySpans";
+    return each(found, [`${at}.`, scopes], (scope, inside) =>
+      each(scope, [`${inside}.`, "spans"], (span, where) => {
+        const read = spanIn(span, resource);
+        return typeof read === "string" ? read : { span: read, place: where };
+      }),
+    ).flat();
+  }).flat();
 }
 
-class OtlpReader {
-  readonly spans: Placed[] = [];
-  readonly #tell: Tell;
-
-  constructor(tell: Tell) {
-    this.#tell = tell;
-  }
-
-  read(document: unknown, place: string): void {
-    if (!isRecord(document))
-      return this.#tell(place, `expected an object, got ${kindOf(document)}`);
-    // Lines of a collector may hold metrics or logs.
-    if (!("resourceSpans" in document)) return this.#tell(place, "expected resourceSpans");
-    this.#each(document, "resourceSpans", place, (found, at) => {
-      const resource = {
-        attributes: attributesOf(isRecord(found["resource"]) ? found["resource"] : {}),
-      };
-      // As it was called until 2022.
-      const scopes = "scopeSpans" in found ? "scopeSpans" : "instrumentationLibrarySpans";
-      this.#each(found, scopes, `${at}.`, (scope, inside) =>
-        this.#each(scope, "spans", `${inside}.`, (span, where) => {
-          try {
-            this.#add(span, resource, where);
-          } catch {
-            this.#tell(where, "is nested too deep");
-          }
-        }),
-      );
-    });
-  }
-
-  #each(
-    parent: Members,
-    key: string,
-    place: string,
-    read: (member: Members, place: string) => void,
-  ): void {
-    const members = parent[key] ?? [];
-    if (!Array.isArray(members)) {
-      return this.#tell(place + key, `expected a list, got ${kindOf(members)}`);
-    }
-    for (const [index, member] of members.entries()) {
-      const at = `${place}${key}.${index}`;
-      if (isRecord(member)) read(member, at);
-      else this.#tell(at, `expected an object, got ${kindOf(member)}`);
-    }
-  }
-
-  #add(span: Members, resource: FinishedSpan["resource"], place: string): void {
-    const [traceId, spanId] = [idOf(span["traceId"]), idOf(span["spanId"])];
-    if (!traceId || !spanId) return this.#tell(place, "expected a traceId and a spanId");
-    const startTime = instantOf(span["startTimeUnixNano"]);
-    if (!startTime) return this.#tell(place, "expected startTimeUnixNano, nanoseconds since 1970");
-    const endTime = instantOf(span["endTimeUnixNano"]);
-    if (!endTime) return this.#tell(place, "has not ended: expected endTimeUnixNano");
-    const parent = idOf(span["parentSpanId"]);
-    const read: FinishedSpan = {
+/** A span, or why it is none. */
+function spanIn(span: Members, resource: FinishedSpan["resource"]): FinishedSpan | string {
+  const [traceId, spanId] = [idOf(span["traceId"]), idOf(span["spanId"])];
+  if (!traceId || !spanId) return "expected a traceId and a spanId";
+  const startTime = instantOf(span["startTimeUnixNano"]);
+  if (!startTime) return "expected startTimeUnixNano, nanoseconds since 1970";
+  const endTime = instantOf(span["endTimeUnixNano"]);
+  if (!endTime) return "has not ended: expected endTimeUnixNano";
+  const parent = idOf(span["parentSpanId"]);
+  try {
+    return {
       name: textOf(span["name"]),
       attributes: attributesOf(span),
       resource,
@@ -121,32 +111,9 @@ class OtlpReader {
       parentSpanContext: parent ? { spanId: parent } : undefined,
       spanContext: () => ({ traceId, spanId }),
     };
-    this.spans.push({
-      span: read,
-      key: `${traceId}/${spanId}`,
-      parentKey: `${traceId}/${parent}`,
-    });
+  } catch {
+    return "is nested too deep";
   }
-}
-
-/** Gives spans what they take from those around them. */
-function withScopes(spans: readonly Placed[]): OtlpSpan[] {
-  const byKey = new Map(spans.map((placed) => [placed.key, placed]));
-  const arounds = new Map<Placed, SpanScope | undefined>();
-  for (const placed of spans) {
-    const way = new Set<Placed>();
-    // Who is its own ancestor has none.
-    for (let at: Placed | undefined = placed; at && !arounds.has(at) && !way.has(at);) {
-      way.add(at);
-      at = byKey.get(at.parentKey);
-    }
-    for (const inner of [...way].toReversed()) {
-      const outer = byKey.get(inner.parentKey);
-      const isKnown = outer !== undefined && arounds.has(outer);
-      arounds.set(inner, isKnown ? scopeOf(outer.span, arounds.get(outer)) : undefined);
-    }
-  }
-  return spans.map((placed) => ({ ...placed.span, around: arounds.get(placed) }));
 }
 
 // ── Members ──

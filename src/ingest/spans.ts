@@ -106,12 +106,12 @@ export interface SpanExecution {
   readonly agentName: string;
   readonly execution: Omit<NewExecution, "agentId">;
   /** Whether it is a run that a guarded execution is the row of. */
-  readonly isGuardedRun: boolean;
+  readonly isGuardedRun?: boolean;
 }
 
 const SERVICE = ["service.name"];
-const NAME_LENGTH = 255;
-const MESSAGE_LENGTH = 4096;
+export const NAME_LENGTH = 255;
+export const MESSAGE_LENGTH = 4096;
 
 /**
  * What the spans inside a span take from it: the agent, the conversation, the user, the prompt version. The agent
@@ -147,6 +147,34 @@ export function scopeOf(span: StartedSpan, around: SpanScope = NOWHERE): SpanSco
 /** Whether it is a guarded execution's own run, whatever agent it names. */
 const isGuardedRun = (found: Found | undefined, { guarded }: SpanScope): boolean =>
   found?.kind === "agent_run" && guarded?.isOutermost === true;
+
+/** What spans take from those around them, where these are among them, in any order. */
+export function scopesOf(
+  spans: readonly FinishedSpan[],
+): ReadonlyMap<FinishedSpan, SpanScope | undefined> {
+  const byKey = new Map(spans.map((span) => [keyOf(span, span.spanContext().spanId), span]));
+  const parentOf = (span: FinishedSpan) => byKey.get(keyOf(span, parentId(span)));
+  const arounds = new Map<FinishedSpan, SpanScope | undefined>();
+  for (const span of spans) {
+    const way = new Set<FinishedSpan>();
+    // Who is its own ancestor has none.
+    for (let at: FinishedSpan | undefined = span; at && !arounds.has(at) && !way.has(at);) {
+      way.add(at);
+      at = parentOf(at);
+    }
+    for (const inner of [...way].toReversed()) {
+      const outer = parentOf(inner);
+      const isKnown = outer !== undefined && arounds.has(outer);
+      arounds.set(inner, isKnown ? scopeOf(outer, arounds.get(outer)) : undefined);
+    }
+  }
+  return arounds;
+}
+
+/** Spans of other traces may have the same ids. */
+const keyOf = (span: FinishedSpan, spanId = "") => `${span.spanContext().traceId}/${spanId}`;
+
+const parentId = (span: FinishedSpan) => span.parentSpanContext?.spanId ?? span.parentSpanId;
 
 /**
  * The row of a span; undefined for spans that are no action of an agent, and for a model's call inside the span
@@ -336,12 +364,17 @@ function contentOf(
   place: ContentPlace & { readonly column: "inputData" | "outputData" },
   options: SpanOptions,
 ) {
-  if (options.content === "none") return undefined;
   const key = CONTENT[place.column].find((one) => (attributes[one] ?? "") !== "");
-  if (key === undefined) return undefined;
-  const value = masked(parsed(attributes[key]), place, options);
+  if (key === undefined || options.content === "none") return undefined;
+  return storedContent(parsed(attributes[key]), place, options);
+}
+
+/** What is stored of an input or an output: masked, cut, storable. */
+export function storedContent(value: unknown, place: ContentPlace, options: SpanOptions) {
+  if (options.content === "none") return undefined;
+  const left = masked(value, place, options);
   const { maxCharacters = MOST_CHARACTERS } = options;
-  return value === undefined ? undefined : asJson(value, { maxCharacters }).value;
+  return left === undefined ? undefined : asJson(left, { maxCharacters }).value;
 }
 
 /** The JSON in a text, or the text. */
@@ -360,7 +393,8 @@ function masked(value: unknown, place: ContentPlace, { mask }: SpanOptions): unk
   }
 }
 
-function maskedText(
+/** What is stored of a message or a stack trace. */
+export function maskedText(
   value: string | undefined,
   place: ContentPlace,
   options: SpanOptions,
@@ -376,7 +410,7 @@ function metadataOf(span: FinishedSpan, kind: SpanKind, { conversation, user }: 
   const inference = inferenceOf(kind) ? span.attributes : {};
   return {
     span_id: span.spanContext().spanId,
-    parent_span_id: span.parentSpanContext?.spanId ?? span.parentSpanId,
+    parent_span_id: parentId(span),
     conversation: label(conversation),
     user: user && canonicalUuid(user) ? undefined : label(user),
     service: label(text(span.resource.attributes, SERVICE)),

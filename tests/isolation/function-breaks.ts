@@ -18,7 +18,7 @@ import * as rows from "./rows.ts";
 const OWN_ROW = ["own_agent_prompts_row", "own_learning_log_row"];
 const HELPERS = ["current_organization_id", ...OWN_ROW];
 /** For the owner alone. */
-const INTERNAL = ["isolate", "touch_updated_at", "roll_budget"];
+const INTERNAL = ["isolate", "touch_updated_at", "roll_budget", "mirror_circuit"];
 
 export const claimBreaks: Mutation[] = [
   {

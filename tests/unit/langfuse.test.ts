@@ -2,7 +2,22 @@ import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import * as z from "zod";
-import { readLangfuse } from "../../src/ingest/langfuse.ts";
+import { documentsOf, elementsOf, problemList } from "../../src/ingest/documents.ts";
+import { langfuseExecutions } from "../../src/ingest/langfuse.ts";
+import type { SpanExecution } from "../../src/ingest/spans.ts";
+
+function readLangfuse(json: unknown) {
+  const { problems, tell } = problemList();
+  const executions: SpanExecution[] = [];
+  for (const document of documentsOf(json, tell)) {
+    for (const element of elementsOf(document)) {
+      for (const { agentName, execution } of langfuseExecutions(element, {}, tell)) {
+        executions.push({ agentName, execution });
+      }
+    }
+  }
+  return { executions, problems };
+}
 
 const TRACE = {
   id: "4bf92f3577b34da6a3ce929d0e0e4736",
@@ -40,7 +55,7 @@ const RUN = {
   ],
 };
 
-describe("readLangfuse", () => {
+describe("traces of Langfuse", () => {
   test("the innermost generation has tokens and cost, and the root is the agent's run", () => {
     const { executions, problems } = readLangfuse(JSON.stringify(RUN, null, 2));
     expect(problems).toEqual([]);
@@ -49,8 +64,8 @@ describe("readLangfuse", () => {
     expect(told.map(({ actionType, actionName }) => [actionType, actionName])).toEqual([
       ["tool_call", "TOOL tool"],
       ["llm_call", "gpt-5.1"],
-      ["agent_step", "support"],
-      ["agent_step", "support"],
+      ["agent_step", "GENERATION outer"],
+      ["agent_step", "SPAN span"],
       ["tool_call", "TOOL lost"],
       ["agent_run", "support"],
     ]);
@@ -70,6 +85,19 @@ describe("readLangfuse", () => {
     });
     expect(told[0]).toMatchObject({ inputData: { city: "Paris" }, outputData: "rain" });
     expect(told[4]).toMatchObject({ status: "failure", errorType: "ValueError" });
+  });
+
+  test("what stands beside the runs is a step, and its trace may hold it", () => {
+    const beside = {
+      ...TRACE,
+      observations: [...RUN.observations, observation("note", "EVENT", null)],
+    };
+    const { executions } = readLangfuse(beside);
+    expect(executions.slice(0, 6)).toEqual(readLangfuse(RUN).executions);
+    expect(executions[6]?.execution).toMatchObject({
+      actionType: "agent_step",
+      actionName: "EVENT note",
+    });
   });
 
   test("one, a list and lines are the same rows, and again the same", () => {
