@@ -1,6 +1,5 @@
 /** Traces as Langfuse exports them, `{ trace, observations }`, as executions. */
-import { storableText } from "../schema/json.ts";
-import { kindOf } from "../schema/json.ts";
+import { kindOf, storableText } from "../schema/json.ts";
 import {
   type Document,
   type Members,
