@@ -44,6 +44,21 @@ export {
 export { type DatabaseError, databaseError, explain, isUnreachable } from "./client/errors.ts";
 export type { Finding } from "./operate/drift/findings.ts";
 export * from "./fleet/agents.ts";
+export {
+  type AlertChoice,
+  type AlertClaim,
+  type AlertSubject,
+  type ClaimedAlert,
+  type ClaimedAlerts,
+  type Incident,
+  type RaisedAlert,
+  acknowledgeAlerts,
+  claimAlerts,
+  markAlertsSent,
+  raiseAlert,
+  releaseAlerts,
+  resolveAlerts,
+} from "./fleet/alerts.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
@@ -53,7 +68,7 @@ export type { Violation } from "./operate/adopt/violations.ts";
 export * from "./fleet/prompts.ts";
 export * from "./fleet/record/record.ts";
 export * from "./validation/as-json.ts";
-export * from "./validation/refusals.ts";
+export { fromDatabaseError } from "./validation/refusals.ts";
 export * from "./relations.ts";
 export { LOGINS, type LoginPurpose, createLogins, loginStatements } from "./operate/logins.ts";
 export * from "./fleet/rollup.ts";

@@ -110,10 +110,15 @@ export const CANARY_STATUSES = [
 /** One of CANARY_STATUSES. */
 export type CanaryStatus = (typeof CANARY_STATUSES)[number];
 
-/** How loud an alert is. */
+/** How loud an alert is, the loudest last. */
 export const ALERT_SEVERITIES = ["info", "warning", "critical", "emergency"] as const;
 /** One of ALERT_SEVERITIES. */
 export type AlertSeverity = (typeof ALERT_SEVERITIES)[number];
+
+/** By what alerts are sent; each has its columns in `alert_history`. */
+export const ALERT_CHANNELS = ["slack", "email"] as const;
+/** One of ALERT_CHANNELS. */
+export type AlertChannel = (typeof ALERT_CHANNELS)[number];
 
 /** What kind of thing was learnt. */
 export const LEARNING_TYPES = [

@@ -63,12 +63,41 @@ const badEntry = () =>
 const danglingEntry = () => newExecutionLog({ agentId: ORGANIZATION, outputData: SECRET });
 const manyDangling = () => Array.from({ length: 400 }, danglingEntry);
 
+const incident = {
+  alertType: "x",
+  severity: "info",
+  title: SECRET,
+  message: SECRET,
+  details: { at: SECRET },
+} as const;
+/** Beyond what a refusal shows of a value. */
+const FAR = "x".repeat(300);
+const badClaim = { id: "no uuid", severity: "info", claimedUntil: new Date() } as const;
+
 const CASES: Readonly<Record<string, readonly Case[]>> = {
+  acknowledgeAlerts: [
+    {
+      refuse: asTenant((tx) => root.acknowledgeAlerts(tx, { ids: ["no uuid"], by: SECRET })),
+      says: /ids\[0\]/,
+    },
+    {
+      refuse: asTenant((tx) =>
+        root.acknowledgeAlerts(tx, { agentId: ORGANIZATION, dedupKey: SECRET, by: SECRET }),
+      ),
+      says: /acknowledgeAlerts: no agent/,
+    },
+  ],
   adopt: [away((db) => root.adopt(db))],
   asJson: [
     {
       refuse: () => root.asJson({ [SECRET]: SECRET }, { maxCharacters: 1 }),
       says: /asJson: maxCharacters/,
+    },
+  ],
+  claimAlerts: [
+    {
+      refuse: asTenant((tx) => root.claimAlerts(tx, { channel: "slack", limit: 0 })),
+      says: /at limit/,
     },
   ],
   connect: [
@@ -174,6 +203,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /demo needs an empty database.*agent_registry/,
     },
   ],
+  markAlertsSent: [
+    {
+      refuse: asTenant((tx) => root.markAlertsSent(tx, { channel: "slack", alerts: [badClaim] })),
+      says: /at alerts\[0\]/,
+    },
+  ],
   migrate: [
     away((db) => root.migrate(db)),
     {
@@ -186,6 +221,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   pendingMigrations: [away((db) => root.pendingMigrations(db))],
   promotePrompt: [
     { refuse: asTenant((tx) => root.promotePrompt(tx, ORGANIZATION)), says: /promotePrompt/ },
+  ],
+  raiseAlert: [
+    {
+      refuse: asTenant((tx) => root.raiseAlert(tx, { ...incident, dedupKey: FAR + SECRET })),
+      says: /dedupKey/,
+    },
+    {
+      refuse: asTenant((tx) => root.raiseAlert(tx, { ...incident, agentId: ORGANIZATION })),
+      says: /raiseAlert: no agent/,
+    },
+    {
+      refuse: (db) => root.withServiceRole(db, (tx) => root.raiseAlert(tx, incident)),
+      says: /raiseAlert: .*give organizationId/,
+    },
   ],
   rebuildEmbeddingIndexes: [
     away((db) => root.rebuildEmbeddingIndexes(db)),
@@ -216,7 +265,19 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /refreshHealth/,
     },
   ],
+  releaseAlerts: [
+    {
+      refuse: asTenant((tx) => root.releaseAlerts(tx, { channel: "slack", alerts: [badClaim] })),
+      says: /at alerts\[0\]/,
+    },
+  ],
   repair: [away((db) => root.repair(db))],
+  resolveAlerts: [
+    {
+      refuse: asTenant((tx) => root.resolveAlerts(tx, { ids: [], notes: `${FAR}${SECRET}\0` })),
+      says: /notes/,
+    },
+  ],
   rollUpMetrics: [
     {
       refuse: asTenant((tx) => root.rollUpMetrics(tx, { from: SECRET, to: "2026-01-01" })),

@@ -12,7 +12,7 @@ import {
 } from "./check.ts";
 import { definers, isolated, publications, unguarded } from "./isolation.ts";
 import { logins, operator, roles } from "./logins.ts";
-import { counters, crossed, platform, repeated } from "./rows.ts";
+import { counters, crossed, platform, repeated, unsent } from "./rows.ts";
 import { bloat, differences, embeddings, indexes, references, statistics } from "./schema.ts";
 import { autovacuum, sessions, wraparound } from "./upkeep.ts";
 import { databaseError } from "../../client/errors.ts";
@@ -46,6 +46,7 @@ const CHECKS: readonly Check[] = [
   sessions,
   wraparound,
   platform,
+  unsent,
   crossed,
   counters,
   repeated,
