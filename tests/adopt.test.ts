@@ -529,7 +529,7 @@ suite(
       expect(adopted).toBe(true);
       expect(
         findings
-          .filter(({ object }) => object.startsWith("unique index "))
+          .filter(({ object }) => /^unique index agent_prompts_/.test(object))
           .map(({ object, problem, safe }) => `${object} ${problem} ${safe}`),
       ).toEqual([
         "unique index agent_prompts_one_active on agent_prompts changed false",

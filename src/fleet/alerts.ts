@@ -1,7 +1,7 @@
 /** Alerts: one row an incident, and each told by one sender at a time. */
 import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
-import { type Executor, isKey, textArray } from "../client/sql.ts";
+import { type Executor, columnList, isKey, textArray } from "../client/sql.ts";
 import { type Alert, agentRegistry, alertHistory } from "../schema/index.ts";
 import { anyJsonObject } from "../schema/shapes.ts";
 import { lazy } from "../validation/lazy.ts";
@@ -212,15 +212,14 @@ export async function claimAlerts(tx: Executor, claim: AlertClaim): Promise<Clai
     tx,
     sql`
     with due as materialized (
-      select alert.id, clock.at from public.alert_history as alert, (select ${instant(now)} as at offset 0) as clock
+      select alert.*, clock.at from public.alert_history as alert, (select ${instant(now)} as at offset 0) as clock
       where not resolved and not ${sent} and (${sentAt} is null or ${sentAt} <= clock.at)
         and severity = any (${textArray(loudEnough)})
       ${loudestFirst} limit ${limit}
       for no key update of alert skip locked
     ), claimed as (
-      update public.alert_history as alert
-      set ${sentAt} = date_trunc('milliseconds', due.at + make_interval(secs => ${leaseSeconds}::float8))
-      from due where ${isKey("alert.id", "due.id")}
+      ${updateOf("due")}
+      set ${sentAt} = (select date_trunc('milliseconds', max(at) + make_interval(secs => ${leaseSeconds}::float8)) from due)
       returning alert.*
     )
     select id, organization_id as "organizationId", agent_id as "agentId", alert_type as "alertType", severity,
@@ -308,7 +307,7 @@ export async function resolveAlerts(
     ...chosenBy(choice),
     where: sql`not resolved`,
     set: sql`resolved = true, resolved_by = ${given.by ?? null}, resolved_at = ${instant(given.now)},
-      resolution_notes = coalesce(${given.notes ?? null}, resolution_notes)`,
+      resolution_notes = coalesce(${given.notes ?? null}, alert.resolution_notes)`,
   });
 }
 
@@ -373,6 +372,16 @@ function lacking({ agentId, organizationId }: AlertSubject): string {
     : `no organization ${organizationId}, or it is not this caller's`;
 }
 
+const COLUMNS = sql`id, ${columnList(alertHistory)}`;
+
+/**
+ * Changes alerts that are locked, each found by its key. An UPDATE that joins them is planned by the average
+ * organization: it read all alerts of a large one.
+ */
+const updateOf = (locked: string): SQL => sql`
+  insert into public.alert_history as alert (${COLUMNS}) select ${COLUMNS} from ${sql.raw(locked)}
+  on conflict (id) do update`;
+
 /** A change of alerts. */
 interface Change {
   /** A query for their ids, as `ordered`. */
@@ -414,12 +423,12 @@ async function change(
     with subject as materialized (${subject ? sql`select * from ${subjectRow(subject)} as found` : sql`select`}),
     chosen as materialized (${chosen}),
     locked as materialized (
-      select alert.id from (select distinct * from chosen order by id) as ordered
+      select alert.* from (select distinct * from chosen order by id) as ordered
       cross join lateral (
-        select id from public.alert_history where ${isKey("id", "ordered.id")} and ${where} order by id for no key update
+        select * from public.alert_history where ${isKey("id", "ordered.id")} and ${where} order by id for no key update
       ) as alert
     ), changed as (
-      update public.alert_history as alert set ${set} from locked where ${isKey("alert.id", "locked.id")} returning alert.id
+      ${updateOf("locked")} set ${set} returning alert.id
     )
     select (select count(*)::int from changed) as changed, exists (select from subject) as is_there`,
   );
