@@ -59,6 +59,7 @@ export {
   releaseAlerts,
   resolveAlerts,
 } from "./fleet/alerts.ts";
+export * from "./fleet/dependencies.ts";
 export * from "./fleet/health.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";

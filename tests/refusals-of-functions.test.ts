@@ -74,6 +74,12 @@ const incident = {
 const FAR = "x".repeat(300);
 const badClaim = { id: "no uuid", severity: "info", claimedUntil: new Date() } as const;
 
+const dependency = {
+  upstreamAgentId: ORGANIZATION,
+  downstreamAgentId: "f3b1de0c-5d0f-4f36-9a51-3f0c2a5d9b11",
+  dependencyType: "data",
+} as const;
+
 const CASES: Readonly<Record<string, readonly Case[]>> = {
   acknowledgeAlerts: [
     {
@@ -87,11 +93,26 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /acknowledgeAlerts: no agent/,
     },
   ],
+  addDependency: [
+    {
+      refuse: asTenant((tx) =>
+        root.addDependency(tx, { ...dependency, downstreamAgentId: ORGANIZATION }),
+      ),
+      says: /downstreamAgentId|upstreamAgentId/,
+    },
+    { refuse: asTenant((tx) => root.addDependency(tx, dependency)), says: /addDependency: no/ },
+  ],
   adopt: [away((db) => root.adopt(db))],
   asJson: [
     {
       refuse: () => root.asJson({ [SECRET]: SECRET }, { maxCharacters: 1 }),
       says: /asJson: maxCharacters/,
+    },
+  ],
+  blastRadius: [
+    {
+      refuse: asTenant((tx) => root.blastRadius(tx, { agentId: ORGANIZATION })),
+      says: /blastRadius: no agent/,
     },
   ],
   claimAlerts: [
@@ -315,6 +336,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 /** Functions that refuse nothing, and why. */
 const NEVER: Readonly<Record<string, string>> = {
   AgentNameTakenError: "an error itself",
+  DependencyCycleError: "an error itself",
   LockedError: "an error itself",
   MigrationError: "an error itself",
   RepairError: "an error itself",
