@@ -529,7 +529,7 @@ suite(
       expect(adopted).toBe(true);
       expect(
         findings
-          .filter(({ object }) => /^unique index agent_prompts_/.test(object))
+          .filter(({ object }) => object.startsWith("unique index agent_prompts_"))
           .map(({ object, problem, safe }) => `${object} ${problem} ${safe}`),
       ).toEqual([
         "unique index agent_prompts_one_active on agent_prompts changed false",
