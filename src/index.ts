@@ -73,6 +73,7 @@ export { fromDatabaseError } from "./validation/refusals.ts";
 export * from "./relations.ts";
 export { LOGINS, type LoginPurpose, createLogins, loginStatements } from "./operate/logins.ts";
 export * from "./fleet/rollup.ts";
+export * from "./fleet/routing.ts";
 export * from "./schema/index.ts";
 export * from "./operate/migrate/install-script.ts";
 export * from "./fleet/search.ts";

@@ -155,3 +155,18 @@ export type BudgetAction = (typeof BUDGET_ACTIONS)[number];
 export const DEPENDENCY_TYPES = ["data", "trigger", "approval", "context"] as const;
 /** One of DEPENDENCY_TYPES. */
 export type DependencyType = (typeof DEPENDENCY_TYPES)[number];
+
+/** How `routeModel` compares. Suggestions: the column takes any word, and a rule of another one never applies. */
+export const ROUTING_OPERATORS = [
+  "=",
+  "!=",
+  "<",
+  "<=",
+  ">",
+  ">=",
+  "in",
+  "not_in",
+  "between",
+] as const;
+/** One of ROUTING_OPERATORS. */
+export type RoutingOperator = (typeof ROUTING_OPERATORS)[number];

@@ -305,6 +305,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /rollUpMetrics/,
     },
   ],
+  routeModel: [
+    {
+      refuse: asTenant((tx) =>
+        root.routeModel(tx, { agentId: ORGANIZATION, context: { language: SECRET } }),
+      ),
+      says: /routeModel: no agent/,
+    },
+  ],
   rows: [{ refuse: () => root.rows(SECRET), says: /db\.execute/ }],
   validators: [
     {
