@@ -1337,6 +1337,8 @@ CREATE UNIQUE INDEX agent_prompts_one_active ON public.agent_prompts USING btree
 
 CREATE UNIQUE INDEX agent_prompts_one_baseline ON public.agent_prompts USING btree (agent_id) WHERE is_baseline;
 
+CREATE UNIQUE INDEX alert_history_open_key ON public.alert_history USING btree (agent_id, ((details ->> 'dedup_key'::text)), organization_id) NULLS NOT DISTINCT WHERE ((NOT resolved) AND (char_length((details ->> 'dedup_key'::text)) <= 255));
+
 CREATE INDEX idx_ab_tests_agent_id ON public.ab_tests USING btree (agent_id);
 
 CREATE INDEX idx_ab_tests_control_prompt_id ON public.ab_tests USING btree (control_prompt_id);

@@ -90,6 +90,22 @@ export {
 } from "./ingest/import.ts";
 export type { ReadProblem } from "./ingest/documents.ts";
 export type { ContentPlace, ModelUsage, SpanOptions } from "./ingest/spans.ts";
+export {
+  type AlertChoice,
+  type AlertClaim,
+  type AlertSubject,
+  type ClaimedAlert,
+  type ClaimedAlerts,
+  type Incident,
+  type RaisedAlert,
+  acknowledgeAlerts,
+  claimAlerts,
+  markAlertsSent,
+  raiseAlert,
+  releaseAlerts,
+  resolveAlerts,
+} from "./fleet/alerts.ts";
+export * from "./fleet/dependencies.ts";
 export * from "./fleet/health.ts";
 export { type Period, executionsBetween } from "./fleet/outcome.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
@@ -100,10 +116,11 @@ export type { Violation } from "./operate/adopt/violations.ts";
 export * from "./fleet/prompts.ts";
 export * from "./fleet/record/record.ts";
 export * from "./validation/as-json.ts";
-export * from "./validation/refusals.ts";
+export { fromDatabaseError } from "./validation/refusals.ts";
 export * from "./relations.ts";
 export { LOGINS, type LoginPurpose, createLogins, loginStatements } from "./operate/logins.ts";
 export * from "./fleet/rollup.ts";
+export * from "./fleet/routing.ts";
 export * from "./schema/index.ts";
 export * from "./operate/migrate/install-script.ts";
 export * from "./fleet/search.ts";

@@ -110,10 +110,15 @@ export const CANARY_STATUSES = [
 /** One of CANARY_STATUSES. */
 export type CanaryStatus = (typeof CANARY_STATUSES)[number];
 
-/** How loud an alert is. */
+/** How loud an alert is, the loudest last. */
 export const ALERT_SEVERITIES = ["info", "warning", "critical", "emergency"] as const;
 /** One of ALERT_SEVERITIES. */
 export type AlertSeverity = (typeof ALERT_SEVERITIES)[number];
+
+/** By what alerts are sent; each has its columns in `alert_history`. */
+export const ALERT_CHANNELS = ["slack", "email"] as const;
+/** One of ALERT_CHANNELS. */
+export type AlertChannel = (typeof ALERT_CHANNELS)[number];
 
 /** What kind of thing was learnt. */
 export const LEARNING_TYPES = [
@@ -150,3 +155,18 @@ export type BudgetAction = (typeof BUDGET_ACTIONS)[number];
 export const DEPENDENCY_TYPES = ["data", "trigger", "approval", "context"] as const;
 /** One of DEPENDENCY_TYPES. */
 export type DependencyType = (typeof DEPENDENCY_TYPES)[number];
+
+/** How `routeModel` compares. Suggestions: the column takes any word, and a rule of another one never applies. */
+export const ROUTING_OPERATORS = [
+  "=",
+  "!=",
+  "<",
+  "<=",
+  ">",
+  ">=",
+  "in",
+  "not_in",
+  "between",
+] as const;
+/** One of ROUTING_OPERATORS. */
+export type RoutingOperator = (typeof ROUTING_OPERATORS)[number];

@@ -229,6 +229,18 @@ suite(
         3,
       ],
       [
+        "two open alerts of a key",
+        [
+          // Of another agent, or of none, it is another alert; and what is resolved is no open one.
+          `update alert_history set details = '{"dedup_key": "k"}'
+            where id in (${[10, 11, 12, 13, 14, 21].map((n) => id("alert", n)).join(", ")})`,
+          `update alert_history set resolved = true where id = ${id("alert", 14)}`,
+        ],
+        "alert_history",
+        "alert_history_open_key",
+        3,
+      ],
+      [
         "a row of another organization referred to",
         [`update alert_history set agent_id = ${id("agent", 2)} where id = ${id("alert", 11)}`],
         "alert_history",
@@ -517,7 +529,7 @@ suite(
       expect(adopted).toBe(true);
       expect(
         findings
-          .filter(({ object }) => object.startsWith("unique index "))
+          .filter(({ object }) => object.startsWith("unique index agent_prompts_"))
           .map(({ object, problem, safe }) => `${object} ${problem} ${safe}`),
       ).toEqual([
         "unique index agent_prompts_one_active on agent_prompts changed false",

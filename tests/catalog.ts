@@ -80,6 +80,11 @@ const columnNames = (table: string, numbers: string) => `(
   select coalesce(jsonb_agg((select attname from pg_attribute where attrelid = ${table} and attnum = number) order by place), '[]')
   from unnest(${numbers}) with ordinality as k (number, place))`;
 
+/** Of an index over expressions, the names of all columns that these and its condition read. */
+const READ_BY_INDEX = `(
+  select jsonb_agg(distinct attname) from pg_depend d join pg_attribute on attrelid = d.refobjid and attnum = d.refobjsubid
+  where d.classid = 'pg_class'::regclass and d.objid = i.indexrelid and d.refobjid = o.oid and d.refobjsubid > 0)`;
+
 /** For each kind: line, schema, table, name, definition, class, oid, column, facts. */
 const PARTS: Readonly<Record<Kind, string>> = {
   table: `
@@ -105,7 +110,7 @@ const PARTS: Readonly<Record<Kind, string>> = {
   index: `
     select format('index %s valid=%s', pg_get_indexdef(i.indexrelid), i.indisvalid),
       schema, o.relname, c.relname, pg_get_indexdef(i.indexrelid), 'pg_class'::regclass, i.indexrelid, 0,
-      jsonb_build_object('columns', ${columnNames("o.oid", "i.indkey")}, 'isUnique', indisunique, 'isPrimary', indisprimary,
+      jsonb_build_object('columns', case when i.indexprs is null then ${columnNames("o.oid", "i.indkey")} else ${READ_BY_INDEX} end, 'isUnique', indisunique, 'isPrimary', indisprimary,
         'isPartial', indpred is not null, 'isValid', indisvalid,
         'isOwned', exists (select from pg_constraint where conindid = indexrelid and contype <> 'f'))
     from ours o join pg_index i on i.indrelid = o.oid join pg_class c on c.oid = i.indexrelid`,

@@ -70,6 +70,23 @@ const badEntry = () =>
 const danglingEntry = () => newExecutionLog({ agentId: ORGANIZATION, outputData: SECRET });
 const manyDangling = () => Array.from({ length: 400 }, danglingEntry);
 
+const incident = {
+  alertType: "x",
+  severity: "info",
+  title: SECRET,
+  message: SECRET,
+  details: { at: SECRET },
+} as const;
+/** Beyond what a refusal shows of a value. */
+const FAR = "x".repeat(300);
+const badClaim = { id: "no uuid", severity: "info", claimedUntil: new Date() } as const;
+
+const dependency = {
+  upstreamAgentId: ORGANIZATION,
+  downstreamAgentId: "f3b1de0c-5d0f-4f36-9a51-3f0c2a5d9b11",
+  dependencyType: "data",
+} as const;
+
 const CASES: Readonly<Record<string, readonly Case[]>> = {
   acquireExecution: [
     {
@@ -80,6 +97,27 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       refuse: asTenant((tx) => root.acquireExecution(tx, { agentId: ORGANIZATION })),
       says: /acquireExecution: no agent/,
     },
+  ],
+  acknowledgeAlerts: [
+    {
+      refuse: asTenant((tx) => root.acknowledgeAlerts(tx, { ids: ["no uuid"], by: SECRET })),
+      says: /ids\[0\]/,
+    },
+    {
+      refuse: asTenant((tx) =>
+        root.acknowledgeAlerts(tx, { agentId: ORGANIZATION, dedupKey: SECRET, by: SECRET }),
+      ),
+      says: /acknowledgeAlerts: no agent/,
+    },
+  ],
+  addDependency: [
+    {
+      refuse: asTenant((tx) =>
+        root.addDependency(tx, { ...dependency, downstreamAgentId: ORGANIZATION }),
+      ),
+      says: /downstreamAgentId|upstreamAgentId/,
+    },
+    { refuse: asTenant((tx) => root.addDependency(tx, dependency)), says: /addDependency: no/ },
   ],
   adopt: [away((db) => root.adopt(db))],
   asJson: [
@@ -96,6 +134,18 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     {
       refuse: asTenant((tx) => root.budgetStatus(tx, { now: new Date("2999-01-01") })),
       says: /budgetStatus: now is more than a day ahead/,
+    },
+  ],
+  blastRadius: [
+    {
+      refuse: asTenant((tx) => root.blastRadius(tx, { agentId: ORGANIZATION })),
+      says: /blastRadius: no agent/,
+    },
+  ],
+  claimAlerts: [
+    {
+      refuse: asTenant((tx) => root.claimAlerts(tx, { channel: "slack", limit: 0 })),
+      says: /at limit/,
     },
   ],
   connect: [
@@ -252,6 +302,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /demo needs an empty database.*agent_registry/,
     },
   ],
+  markAlertsSent: [
+    {
+      refuse: asTenant((tx) => root.markAlertsSent(tx, { channel: "slack", alerts: [badClaim] })),
+      says: /at alerts\[0\]/,
+    },
+  ],
   migrate: [
     away((db) => root.migrate(db)),
     {
@@ -264,6 +320,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   pendingMigrations: [away((db) => root.pendingMigrations(db))],
   promotePrompt: [
     { refuse: asTenant((tx) => root.promotePrompt(tx, ORGANIZATION)), says: /promotePrompt/ },
+  ],
+  raiseAlert: [
+    {
+      refuse: asTenant((tx) => root.raiseAlert(tx, { ...incident, dedupKey: FAR + SECRET })),
+      says: /dedupKey/,
+    },
+    {
+      refuse: asTenant((tx) => root.raiseAlert(tx, { ...incident, agentId: ORGANIZATION })),
+      says: /raiseAlert: no agent/,
+    },
+    {
+      refuse: (db) => root.withServiceRole(db, (tx) => root.raiseAlert(tx, incident)),
+      says: /raiseAlert: .*give organizationId/,
+    },
   ],
   rebuildEmbeddingIndexes: [
     away((db) => root.rebuildEmbeddingIndexes(db)),
@@ -314,6 +384,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /refreshHealth/,
     },
   ],
+  releaseAlerts: [
+    {
+      refuse: asTenant((tx) => root.releaseAlerts(tx, { channel: "slack", alerts: [badClaim] })),
+      says: /at alerts\[0\]/,
+    },
+  ],
   repair: [away((db) => root.repair(db))],
   reserveExecution: [
     {
@@ -329,10 +405,24 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /usd/,
     },
   ],
+  resolveAlerts: [
+    {
+      refuse: asTenant((tx) => root.resolveAlerts(tx, { ids: [], notes: `${FAR}${SECRET}\0` })),
+      says: /notes/,
+    },
+  ],
   rollUpMetrics: [
     {
       refuse: asTenant((tx) => root.rollUpMetrics(tx, { from: SECRET, to: "2026-01-01" })),
       says: /rollUpMetrics/,
+    },
+  ],
+  routeModel: [
+    {
+      refuse: asTenant((tx) =>
+        root.routeModel(tx, { agentId: ORGANIZATION, context: { language: SECRET } }),
+      ),
+      says: /routeModel: no agent/,
     },
   ],
   rows: [{ refuse: () => root.rows(SECRET), says: /db\.execute/ }],
@@ -367,6 +457,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 const NEVER: Readonly<Record<string, string>> = {
   AgentNameTakenError: "an error itself",
   UnrecordedExecutionError: "an error itself",
+  DependencyCycleError: "an error itself",
   LockedError: "an error itself",
   MigrationError: "an error itself",
   RepairError: "an error itself",

@@ -72,6 +72,9 @@ const ADDED_UNIQUES: Readonly<Record<string, readonly string[]>> = {
     "CREATE UNIQUE INDEX agent_prompts_one_active ON public.agent_prompts USING btree (agent_id) WHERE is_active",
     "CREATE UNIQUE INDEX agent_prompts_one_baseline ON public.agent_prompts USING btree (agent_id) WHERE is_baseline",
   ],
+  alert_history: [
+    "CREATE UNIQUE INDEX alert_history_open_key ON public.alert_history USING btree (agent_id, ((details ->> 'dedup_key'::text)), organization_id) NULLS NOT DISTINCT WHERE ((NOT resolved) AND (char_length((details ->> 'dedup_key'::text)) <= 255))",
+  ],
 };
 
 /** What happens to a row when the one is deleted that this column names; where nothing is said, that is refused. */

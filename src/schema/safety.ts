@@ -132,15 +132,25 @@ export const alertHistory = tenantTable(
     title: text("title").notNull(),
     /** What happened, in a sentence or two, for who is woken by it. */
     message: text("message").notNull(),
-    /** What was measured when it was raised. NULL: nothing beyond the message. */
+    /**
+     * What was measured when it was raised. NULL: nothing beyond the message. `raiseAlert` keeps
+     * `dedup_key`, `occurrences` and `last_seen_at` here: at most one open alert of an agent, or of the
+     * organization, has a key (of up to 255 characters).
+     */
     details: jsonObject("details"),
-    /** Whether the alert reached Slack; the application sends it. */
+    /** Whether the alert reached Slack; who claims it by `claimAlerts` sends it. */
     slackSent: boolean("slack_sent").notNull().default(false),
-    /** When it was sent to Slack. NULL: it was not. */
+    /**
+     * When it was sent to Slack. NULL: it was not. While `slack_sent` is false: until when it is
+     * claimed by who sends it.
+     */
     slackSentAt: timestamptz("slack_sent_at"),
-    /** Whether the alert went out by e-mail; the application sends it. */
+    /** Whether the alert went out by e-mail; who claims it by `claimAlerts` sends it. */
     emailSent: boolean("email_sent").notNull().default(false),
-    /** When it was sent by e-mail. NULL: it was not. */
+    /**
+     * When it was sent by e-mail. NULL: it was not. While `email_sent` is false: until when it is
+     * claimed by who sends it.
+     */
     emailSentAt: timestamptz("email_sent_at"),
     /** The task in ClickUp that was opened for it. NULL: none. */
     clickupTaskId: text("clickup_task_id"),

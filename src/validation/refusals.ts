@@ -1,5 +1,5 @@
 /** PostgreSQL's refusals as validators say them: which column, which rule, in words. */
-import { getTableColumns, getTableName } from "drizzle-orm";
+import { type SQL, getTableColumns, getTableName } from "drizzle-orm";
 import { type AnyPgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import {
   type DatabaseError,
@@ -7,6 +7,7 @@ import {
   databaseError,
   withoutParameters,
 } from "../client/errors.ts";
+import { type Queryable, rows } from "../client/sql.ts";
 import { TABLES } from "../schema/all.ts";
 import { rowRuleInWords, ruleInWords, ruleOf } from "../schema/rules.ts";
 import { refused } from "./refused.ts";
@@ -41,6 +42,18 @@ export function fromDatabaseError(error: unknown): unknown {
     ]),
     { cause },
   );
+}
+
+/**
+ * The rows that a statement answers. `T` is what it selects.
+ * @throws what {@link fromDatabaseError} makes of PostgreSQL's refusal
+ */
+export async function answered<T extends object>(db: Queryable, query: SQL): Promise<T[]> {
+  try {
+    return rows<T>(await db.execute(query));
+  } catch (error) {
+    throw fromDatabaseError(error);
+  }
 }
 
 interface Explanation {
@@ -94,8 +107,8 @@ function brokenRule(table: PgTable, constraint: string): Explanation | undefined
   };
 }
 
-/** Flags that only one prompt of an agent may have, by the index that holds it, and what moves them. */
-const FLAGS: Readonly<Record<string, { readonly key: string; readonly message: string }>> = {
+/** What only one row may have, by the index that holds it, and what to use instead of an INSERT or UPDATE. */
+const ONLY_ONE: Readonly<Record<string, { readonly key: string; readonly message: string }>> = {
   agent_prompts_one_active: {
     key: "isActive",
     message: "another prompt of this agent is active, and only one may be: promotePrompt moves it",
@@ -105,11 +118,16 @@ const FLAGS: Readonly<Record<string, { readonly key: string; readonly message: s
     message:
       "another prompt of this agent is the baseline, and only one may be: set isBaseline of that one to false first, in a statement of its own",
   },
+  alert_history_open_key: {
+    key: "details",
+    message:
+      "another alert with this dedup_key is open, of the same agent or organization: raiseAlert counts it there",
+  },
 };
 
 function taken(table: PgTable, constraint: string): Explanation | undefined {
-  const flag = FLAGS[constraint];
-  if (flag) return { path: [flag.key], message: flag.message };
+  const held = ONLY_ONE[constraint];
+  if (held) return { path: [held.key], message: held.message };
   if (constraint === `${getTableName(table)}_pkey`) {
     return { path: ["id"], message: "taken: a row with this id exists" };
   }

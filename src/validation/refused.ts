@@ -16,3 +16,13 @@ export function refused(issues: z.core.$ZodIssue[]): z.ZodError {
   Error.captureStackTrace(error, refused);
   return error;
 }
+
+/**
+ * What a validator makes of a value.
+ * @throws {z.ZodError} when it refuses the value
+ */
+export function parsed<T>(validator: z.ZodType<T>, value: unknown): T {
+  const { data, error } = validator.safeParse(value);
+  if (error) throw refused(error.issues);
+  return data;
+}

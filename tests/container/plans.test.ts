@@ -10,6 +10,13 @@ import {
 } from "../../bench/fleet.ts";
 import { type Transaction, one, rows } from "../../src/client/sql.ts";
 import { withOrganization } from "../../src/client/tenancy.ts";
+import {
+  acknowledgeAlerts,
+  claimAlerts,
+  markAlertsSent,
+  raiseAlert,
+  resolveAlerts,
+} from "../../src/fleet/alerts.ts";
 import { refreshHealth } from "../../src/fleet/health.ts";
 import { recordExecutions } from "../../src/fleet/record/record.ts";
 import { rollUpMetrics } from "../../src/fleet/rollup.ts";
@@ -208,6 +215,33 @@ suite("one large organization among 4,000 small ones", (database) => {
         await recordExecutions(tx, entries);
       });
       expect(both.all).toBeLessThan(20 * entries.length);
+    });
+
+    test("alerts are raised, claimed, sent and resolved by their own rows, however many were resolved before", async () => {
+      const { agentId } = tenant;
+      const incident = {
+        agentId,
+        alertType: "x",
+        severity: "info",
+        title: "x",
+        message: "x",
+      } as const;
+      const read = await rowsRead(async (tx) => {
+        await tx.execute(sql`
+          insert into public.alert_history (agent_id, alert_type, severity, title, message, resolved, details)
+          select ${agentId}::uuid, 'x', 'info', 'x', 'x', n > 20, jsonb_build_object('dedup_key', n::text)
+          from generate_series(1, 3000) as n`);
+        const before = await counters(tx);
+        const { id } = await raiseAlert(tx, incident);
+        await raiseAlert(tx, incident);
+        const alerts = await claimAlerts(tx, { channel: "slack", limit: 10 });
+        expect(alerts).toHaveLength(10);
+        expect(await markAlertsSent(tx, { channel: "slack", alerts })).toBe(10);
+        expect(await resolveAlerts(tx, { agentId, dedupKey: "7" })).toBe(1);
+        expect(await acknowledgeAlerts(tx, { ids: [id], by: "x" })).toBe(1);
+        expect((await counters(tx)).all - before.all).toBeLessThan(200);
+      });
+      expect(read.logs).toBe(0);
     });
 
     test("a roll-up that repeats another compares no row with every other", async () => {

@@ -2,7 +2,9 @@
 import { SQL, getTableName, is, sql } from "drizzle-orm";
 import { type AnyPgColumn, PgColumn, type PgTable, getTableConfig } from "drizzle-orm/pg-core";
 import { type Queryable, rows } from "../../client/sql.ts";
+import { IS_OPEN_AND_KEYED } from "../../fleet/alerts.ts";
 import { TABLES, TABLE_NAMES, columnsOf } from "../../schema/all.ts";
+import { alertHistory } from "../../schema/index.ts";
 import { type ColumnRule, rowRuleInWords, ruleInWords, ruleOf } from "../../schema/rules.ts";
 
 /** Rows that one rule refuses. */
@@ -91,6 +93,7 @@ export function rulesOf(table: PgTable, live: LiveTypes): Rule[] {
     ...required(table, live),
     ...checks(table, live),
     ...uniques(table, live),
+    ...openKeys(table, live),
     ...references(table, live),
   ];
 }
@@ -175,6 +178,21 @@ function uniques(table: PgTable, live: LiveTypes): Rule[] {
   });
 }
 
+/** The unique index that only SQL can say. */
+function openKeys(table: PgTable, live: LiveTypes): Rule[] {
+  if (table !== alertHistory) return [];
+  const { agentId, organizationId, details, resolved } = alertHistory;
+  const key = [agentId, sql`${details} ->> 'dedup_key'`, organizationId];
+  return [
+    {
+      name: "alert_history_open_key",
+      demands: "details.dedup_key: taken once among the open alerts of an agent or organization",
+      reads: [agentId, organizationId, details, resolved],
+      broken: repeated(rowsOf(table, live), key, [IS_OPEN_AND_KEYED]),
+    },
+  ];
+}
+
 const namesOf = (columns: readonly AnyPgColumn[]) => columns.map(({ name }) => name).join(", ");
 
 interface Unique {
@@ -216,7 +234,11 @@ function uniquesOf(table: PgTable): Unique[] {
 }
 
 /** Rows that share the columns with another one that the conditions hold for; NULLs count as equal. */
-const repeated = (from: SQL, columns: readonly AnyPgColumn[], conditions: readonly SQL[]) => sql`
+const repeated = (
+  from: SQL,
+  columns: readonly (AnyPgColumn | SQL)[],
+  conditions: readonly SQL[],
+) => sql`
   select id from (
     select id, count(*) over (partition by ${sql.join([...columns], sql`, `)}) as sharing
     from ${from} where ${sql.join([sql`true`, ...conditions], sql` and `)}

@@ -12,7 +12,16 @@ import {
 } from "./check.ts";
 import { definers, isolated, publications, unguarded } from "./isolation.ts";
 import { logins, operator, roles } from "./logins.ts";
-import { breakers, budgets, counters, crossed, platform, repeated, running } from "./rows.ts";
+import {
+  breakers,
+  budgets,
+  counters,
+  crossed,
+  platform,
+  repeated,
+  running,
+  unsent,
+} from "./rows.ts";
 import { bloat, differences, embeddings, indexes, references, statistics } from "./schema.ts";
 import { autovacuum, sessions, wraparound } from "./upkeep.ts";
 import { databaseError } from "../../client/errors.ts";
@@ -48,6 +57,7 @@ const CHECKS: readonly Check[] = [
   platform,
   running,
   breakers,
+  unsent,
   crossed,
   counters,
   repeated,

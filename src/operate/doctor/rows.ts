@@ -3,6 +3,7 @@ import { type SQL, getTableName, sql } from "drizzle-orm";
 import { rows } from "../../client/sql.ts";
 import { hasAll, liveTypes, tenantReferencesOf } from "../adopt/violations.ts";
 import { TABLES } from "../../schema/all.ts";
+import { ALERT_CHANNELS } from "../../values.ts";
 import { type Check, checkOf, count, error, info, ours, warning } from "./check.ts";
 
 export const platform = checkOf<{ counts: string[] }>(
@@ -202,6 +203,29 @@ export const breakers = checkOf<{ agent: string; let_out: string }>(
     warning(
       `the circuit breaker of ${agent} is half open, and the probe that it let out at ${let_out} has lapsed without a report`,
       "The agent's next acquireExecution lets another probe out. See that whoever runs it reports with the ticket, by recordOutcome, whatever becomes of the execution, and that cooldown_seconds is longer than one takes.",
+    ),
+  ],
+  { owner: true },
+);
+
+/** Who claims alerts and dies leaves them to others when the claim lapses; here nobody has come. */
+export const unsent = checkOf<{ channel: string; alerts: number; since: string }>(
+  "alerts",
+  () => {
+    const counts = ALERT_CHANNELS.map((channel) => {
+      const [sent, sentAt] = [sql.raw(`${channel}_sent`), sql.raw(`${channel}_sent_at`)];
+      return sql`
+        select ${channel}::text as channel, count(*)::int as alerts,
+          to_char(min(${sentAt}) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC') as since
+        from public.alert_history
+        where not resolved and not ${sent} and ${sentAt} < now() - interval '1 hour' having count(*) > 0`;
+    });
+    return sql.join(counts, sql` union all `);
+  },
+  ({ channel, alerts, since }) => [
+    warning(
+      `open alerts that were claimed for ${channel} and never sent: ${count(alerts)}, since ${since}`,
+      "See why their sender has stopped, and start it: claimAlerts gives them out again.",
     ),
   ],
   { owner: true },

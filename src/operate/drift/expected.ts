@@ -778,6 +778,7 @@ const OBJECTS: { readonly [K in Kind]: Listed<K> } = {
   "unique index": [
     [["agent_prompts","agent_prompts_one_active"],{"name":"public.agent_prompts_one_active","needs":[["agent_prompts","agent_id"],["agent_prompts","is_active"]],"definition":"CREATE UNIQUE INDEX agent_prompts_one_active ON public.agent_prompts USING btree (agent_id) WHERE is_active"}],
     [["agent_prompts","agent_prompts_one_baseline"],{"name":"public.agent_prompts_one_baseline","needs":[["agent_prompts","agent_id"],["agent_prompts","is_baseline"]],"definition":"CREATE UNIQUE INDEX agent_prompts_one_baseline ON public.agent_prompts USING btree (agent_id) WHERE is_baseline"}],
+    [["alert_history","alert_history_open_key"],{"name":"public.alert_history_open_key","needs":[["alert_history","agent_id"],["alert_history","details"],["alert_history","organization_id"],["alert_history","resolved"]],"definition":"CREATE UNIQUE INDEX alert_history_open_key ON public.alert_history USING btree (agent_id, ((details ->> 'dedup_key'::text)), organization_id) NULLS NOT DISTINCT WHERE ((NOT resolved) AND (char_length((details ->> 'dedup_key'::text)) <= 255))"}],
   ],
   "statistics": [
     [["ab_tests","ab_tests_agent_id_organization_id_stat"],{"name":"public.ab_tests_agent_id_organization_id_stat","needs":[["ab_tests","agent_id"],["ab_tests","organization_id"]],"compared":["{f}",null,["agent_id","organization_id"]],"definition":"CREATE STATISTICS public.ab_tests_agent_id_organization_id_stat (dependencies) ON agent_id, organization_id FROM public.ab_tests"}],
