@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
-import type { Executor } from "../client/sql.ts";
+import { type Executor, isKey } from "../client/sql.ts";
 import { agentPrompts } from "../schema/index.ts";
 import { isStorable } from "../schema/json.ts";
 import { lazy } from "../validation/lazy.ts";
@@ -93,9 +93,10 @@ const isNow = sql`status = 'running' and start_date <= clock.now and (end_date i
 const STAGE_TRAFFIC = sql`case when jsonb_typeof(stages -> (current_stage - 1) -> 'traffic') = 'number'
       then (stages -> (current_stage - 1) ->> 'traffic')::float8 end`;
 
+// Ordered by the agent first, as isKey wants it: of a large organization all rows were read else.
 const choose = ({ agentId, unit, now }: PromptChoice): SQL => {
   const isBelow = (share: SQL) => sql`meta_agent.bucket_of(id, ${unit}) < ${share}`;
-  const ofAgent = sql`agent_id = ${agentId}::uuid`;
+  const ofAgent = isKey("agent_id", "agent.id");
   return sql`
   select coalesce(canary.chosen, test.chosen, active.id) as "promptId",
     case when canary.id is not null then case when canary.chosen = active.id then 'active' else 'canary' end
@@ -103,23 +104,23 @@ const choose = ({ agentId, unit, now }: PromptChoice): SQL => {
     coalesce(canary.id, test.id) as "experimentId", shadow.id as "shadowTestId", shadow.shadow_prompt_id as "shadowPromptId"
   from ${clock(now)} as clock
   cross join (select id from public.agent_registry where id = ${agentId}) as agent
-  left join lateral (select id from public.agent_prompts where ${ofAgent} and is_active) as active on true
+  left join lateral (select id from public.agent_prompts where agent_id = agent.id and is_active) as active on true
   left join lateral (
     select id, case when ${isBelow(STAGE_TRAFFIC)} then canary_prompt_id else current_prompt_id end as chosen
     from public.canary_deployments where ${ofAgent} and status = 'running' and current_prompt_id = active.id
-    order by started_at desc nulls last, id limit 1
+    order by agent_id, started_at desc nulls last, id limit 1
   ) as canary on true
   left join lateral (
     select id, case when is_treated then treatment_prompt_id else control_prompt_id end as chosen,
       case when is_treated then 'treatment' else 'control' end as role
     from (
       select *, ${isBelow(sql`traffic_split`)} as is_treated from public.ab_tests where ${ofAgent} and ${isNow}
-      order by start_date desc, id limit 1
+      order by agent_id, start_date desc, id limit 1
     ) as latest
   ) as test on true
   left join lateral (
     select id, shadow_prompt_id from public.shadow_tests where ${ofAgent} and ${isNow}
       and production_prompt_id = coalesce(canary.chosen, test.chosen, active.id) and ${isBelow(sql`sample_rate`)}
-    order by start_date desc, id limit 1
+    order by agent_id, start_date desc, id limit 1
   ) as shadow on true`;
 };
