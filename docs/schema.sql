@@ -25,6 +25,14 @@ CREATE FUNCTION auth.uid() RETURNS uuid
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$ SELECT (auth.jwt() ->> 'sub')::uuid $$;
 
+CREATE FUNCTION meta_agent.bucket_of(salt uuid, unit text) RETURNS double precision
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT ('x' || encode(substr(sha256(convert_to(salt || ':' || unit, 'UTF8')), 1, 4), 'hex'))::bit(32)::bigint
+    / 4294967296::double precision
+$$;
+
 CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -315,7 +323,7 @@ COMMENT ON COLUMN public.ab_tests.control_avg_quality IS 'Percent, 0 to 100.';
 
 COMMENT ON COLUMN public.ab_tests.treatment_avg_quality IS 'Percent, 0 to 100.';
 
-COMMENT ON COLUMN public.ab_tests.statistical_significance IS 'Ratio, 0 to 1.';
+COMMENT ON COLUMN public.ab_tests.statistical_significance IS 'Ratio, 0 to 1. 1 less the p-value of a mixture sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however often it is looked at. A winner has at least 1 - alpha, 0.95 unless told.';
 
 CREATE TABLE public.agent_dependencies (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -1885,6 +1893,10 @@ GRANT USAGE ON SCHEMA auth TO service_role;
 
 GRANT USAGE ON SCHEMA meta_agent TO authenticated;
 GRANT USAGE ON SCHEMA meta_agent TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.current_organization_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO authenticated;
