@@ -323,7 +323,7 @@ COMMENT ON COLUMN public.ab_tests.control_avg_quality IS 'Percent, 0 to 100.';
 
 COMMENT ON COLUMN public.ab_tests.treatment_avg_quality IS 'Percent, 0 to 100.';
 
-COMMENT ON COLUMN public.ab_tests.statistical_significance IS 'Ratio, 0 to 1. 1 less the p-value of a mixture sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however often it is looked at. A winner has at least 1 - alpha, 0.95 unless told.';
+COMMENT ON COLUMN public.ab_tests.statistical_significance IS 'Ratio, 0 to 1. How sure it is that the two sides differ: 1 less the p-value of a mixture sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however often it is looked at. A winner has at least 1 - alpha, 0.95 unless told.';
 
 CREATE TABLE public.agent_dependencies (
     id uuid DEFAULT gen_random_uuid() NOT NULL,

@@ -13,4 +13,4 @@ REVOKE ALL ON FUNCTION meta_agent.bucket_of(uuid, text) FROM PUBLIC, anon, authe
 --> statement-breakpoint
 GRANT EXECUTE ON FUNCTION meta_agent.bucket_of(uuid, text) TO authenticated, service_role;
 --> statement-breakpoint
-COMMENT ON COLUMN ab_tests.statistical_significance IS 'Ratio, 0 to 1. 1 less the p-value of a mixture sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however often it is looked at. A winner has at least 1 - alpha, 0.95 unless told.';
+COMMENT ON COLUMN ab_tests.statistical_significance IS 'Ratio, 0 to 1. How sure it is that the two sides differ: 1 less the p-value of a mixture sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however often it is looked at. A winner has at least 1 - alpha, 0.95 unless told.';

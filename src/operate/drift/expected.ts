@@ -921,7 +921,7 @@ const OBJECTS: { readonly [K in Kind]: Listed<K> } = {
     [["column","ab_tests","control_executions"],{"definition":"COMMENT ON COLUMN public.ab_tests.control_executions IS 'Count.'"}],
     [["column","ab_tests","control_success_rate"],{"definition":"COMMENT ON COLUMN public.ab_tests.control_success_rate IS 'Ratio, 0 to 1.'"}],
     [["column","ab_tests","min_sample_size"],{"definition":"COMMENT ON COLUMN public.ab_tests.min_sample_size IS 'Count.'"}],
-    [["column","ab_tests","statistical_significance"],{"definition":"COMMENT ON COLUMN public.ab_tests.statistical_significance IS 'Ratio, 0 to 1. 1 less the p-value of a mixture sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however often it is looked at. A winner has at least 1 - alpha, 0.95 unless told.'"}],
+    [["column","ab_tests","statistical_significance"],{"definition":"COMMENT ON COLUMN public.ab_tests.statistical_significance IS 'Ratio, 0 to 1. How sure it is that the two sides differ: 1 less the p-value of a mixture sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however often it is looked at. A winner has at least 1 - alpha, 0.95 unless told.'"}],
     [["column","ab_tests","traffic_split"],{"definition":"COMMENT ON COLUMN public.ab_tests.traffic_split IS 'Ratio, 0 to 1.'"}],
     [["column","ab_tests","treatment_avg_quality"],{"definition":"COMMENT ON COLUMN public.ab_tests.treatment_avg_quality IS 'Percent, 0 to 100.'"}],
     [["column","ab_tests","treatment_executions"],{"definition":"COMMENT ON COLUMN public.ab_tests.treatment_executions IS 'Count.'"}],
