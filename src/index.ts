@@ -43,6 +43,7 @@ export {
 } from "./operate/rebuild.ts";
 export { type DatabaseError, databaseError, explain, isUnreachable } from "./client/errors.ts";
 export type { Finding } from "./operate/drift/findings.ts";
+export * from "./fleet/ab-tests.ts";
 export * from "./fleet/agents.ts";
 export {
   type BudgetAlert,
@@ -108,12 +109,18 @@ export {
 export * from "./fleet/dependencies.ts";
 export * from "./fleet/health.ts";
 export { type Period, executionsBetween } from "./fleet/outcome.ts";
+export * from "./fleet/assignment.ts";
+export * from "./fleet/canaries.ts";
+export * from "./fleet/explain.ts";
+export * from "./fleet/learnings.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";
 export * from "./operate/migrate/migrate.ts";
 export { type TrustOptions, UntrustedSchemaError } from "./operate/migrate/public-schema.ts";
 export * from "./migrations.ts";
 export type { Violation } from "./operate/adopt/violations.ts";
+export * from "./fleet/prompt-counters.ts";
 export * from "./fleet/prompts.ts";
+export * from "./fleet/proposals.ts";
 export * from "./fleet/record/record.ts";
 export * from "./validation/as-json.ts";
 export { fromDatabaseError } from "./validation/refusals.ts";
@@ -124,5 +131,6 @@ export * from "./fleet/routing.ts";
 export * from "./schema/index.ts";
 export * from "./operate/migrate/install-script.ts";
 export * from "./fleet/search.ts";
+export * from "./fleet/shadow-tests.ts";
 export * from "./values.ts";
 export * from "./zod.ts";

@@ -148,6 +148,18 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /at limit/,
     },
   ],
+  choosePrompt: [
+    {
+      refuse: asTenant((tx) =>
+        root.choosePrompt(tx, { agentId: ORGANIZATION, unit: `${SECRET}\0` }),
+      ),
+      says: /unit/,
+    },
+    {
+      refuse: asTenant((tx) => root.choosePrompt(tx, { agentId: ORGANIZATION, unit: SECRET })),
+      says: /choosePrompt/,
+    },
+  ],
   connect: [
     { refuse: () => root.connect(`mysql://nobody:${SECRET}@db/x`), says: /postgres:\/\// },
     { refuse: () => root.connect(NOWHERE, { max: -1 }), says: /connect: .*max/ },
@@ -236,10 +248,37 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /executionsBetween: to must be a valid Date/,
     },
   ],
+  explainPrompt: [
+    {
+      refuse: asTenant((tx) => root.explainPrompt(tx, { promptId: ORGANIZATION })),
+      says: /explainPrompt: no prompt/,
+    },
+    {
+      refuse: asTenant((tx) => root.explainPrompt(tx, { logId: ORGANIZATION })),
+      says: /explainPrompt: no row/,
+    },
+    { refuse: asTenant((tx) => root.explainPrompt(tx, { promptId: "x" })), says: /promptId/ },
+  ],
   findSimilarExecutions: [
     {
       refuse: asTenant((tx) => root.findSimilarExecutions(tx, { vector: [1], by: "input" })),
       says: /findSimilarExecutions/,
+    },
+  ],
+  finishAbTest: [
+    {
+      refuse: asTenant((tx) =>
+        root.finishAbTest(tx, { id: ORGANIZATION, conclusionSummary: SECRET }),
+      ),
+      says: /finishAbTest/,
+    },
+  ],
+  finishShadowTest: [
+    {
+      refuse: asTenant((tx) =>
+        root.finishShadowTest(tx, { id: ORGANIZATION, recommendation: SECRET }),
+      ),
+      says: /finishShadowTest/,
     },
   ],
   fromDatabaseError: [
@@ -317,6 +356,23 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   ],
   migrationStatus: [away((db) => root.migrationStatus(db))],
   openEmbedded: [{ refuse: () => root.openEmbedded(FILE), says: /package\.json/ }],
+  moveProposal: [
+    {
+      refuse: asTenant((tx) =>
+        root.moveProposal(tx, { id: ORGANIZATION, to: "approved", reason: SECRET }),
+      ),
+      says: /by/,
+    },
+    {
+      refuse: asTenant((tx) =>
+        root.moveProposal(tx, { id: ORGANIZATION, to: "rejected", reason: SECRET }),
+      ),
+      says: /moveProposal/,
+    },
+  ],
+  pauseCanary: [
+    { refuse: asTenant((tx) => root.pauseCanary(tx, { id: ORGANIZATION })), says: /pauseCanary/ },
+  ],
   pendingMigrations: [away((db) => root.pendingMigrations(db))],
   promotePrompt: [
     { refuse: asTenant((tx) => root.promotePrompt(tx, ORGANIZATION)), says: /promotePrompt/ },
@@ -378,6 +434,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /refreshBudgets: agentId must be a uuid/,
     },
   ],
+  refreshAbTest: [
+    {
+      refuse: asTenant((tx) => root.refreshAbTest(tx, { id: ORGANIZATION, alpha: 1 })),
+      says: /alpha/,
+    },
+    {
+      refuse: asTenant((tx) => root.refreshAbTest(tx, { id: ORGANIZATION })),
+      says: /refreshAbTest/,
+    },
+  ],
   refreshHealth: [
     {
       refuse: asTenant((tx) => root.refreshHealth(tx, { now: new Date(Number.NaN) })),
@@ -411,6 +477,33 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /notes/,
     },
   ],
+  refreshPromptCounters: [
+    {
+      refuse: asTenant((tx) => root.refreshPromptCounters(tx, { agentId: "x" })),
+      says: /agentId/,
+    },
+  ],
+  refreshShadowTest: [
+    {
+      refuse: asTenant((tx) => root.refreshShadowTest(tx, { id: ORGANIZATION })),
+      says: /refreshShadowTest/,
+    },
+  ],
+  resumeCanary: [
+    { refuse: asTenant((tx) => root.resumeCanary(tx, { id: ORGANIZATION })), says: /resumeCanary/ },
+  ],
+  rollBackCanary: [
+    {
+      refuse: asTenant((tx) => root.rollBackCanary(tx, { id: ORGANIZATION, reason: SECRET })),
+      says: /rollBackCanary/,
+    },
+  ],
+  rollBackPrompt: [
+    {
+      refuse: asTenant((tx) => root.rollBackPrompt(tx, { agentId: ORGANIZATION })),
+      says: /rollBackPrompt/,
+    },
+  ],
   rollUpMetrics: [
     {
       refuse: asTenant((tx) => root.rollUpMetrics(tx, { from: SECRET, to: "2026-01-01" })),
@@ -426,6 +519,51 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
   ],
   rows: [{ refuse: () => root.rows(SECRET), says: /db\.execute/ }],
+  setBaseline: [
+    { refuse: asTenant((tx) => root.setBaseline(tx, ORGANIZATION)), says: /setBaseline/ },
+  ],
+  startAbTest: [
+    {
+      refuse: asTenant((tx) =>
+        root.startAbTest(tx, {
+          agentId: ORGANIZATION,
+          treatmentPromptId: ORGANIZATION,
+          testName: SECRET,
+          hypothesis: SECRET,
+        }),
+      ),
+      says: /startAbTest/,
+    },
+  ],
+  startCanary: [
+    {
+      refuse: asTenant((tx) =>
+        root.startCanary(tx, {
+          agentId: ORGANIZATION,
+          canaryPromptId: ORGANIZATION,
+          stages: [{ traffic: 1, note: SECRET }],
+        }),
+      ),
+      says: /startCanary/,
+    },
+  ],
+  startShadowTest: [
+    {
+      refuse: asTenant((tx) =>
+        root.startShadowTest(tx, { agentId: ORGANIZATION, shadowPromptId: ORGANIZATION }),
+      ),
+      says: /startShadowTest/,
+    },
+  ],
+  stepCanary: [
+    { refuse: asTenant((tx) => root.stepCanary(tx, { id: ORGANIZATION })), says: /stepCanary/ },
+  ],
+  supersedeLearning: [
+    {
+      refuse: asTenant((tx) => root.supersedeLearning(tx, { id: ORGANIZATION, by: "x" })),
+      says: /by/,
+    },
+  ],
   validators: [
     {
       refuse: () => root.validators(unknownColumns).insert.parse({}),
@@ -462,6 +600,7 @@ const NEVER: Readonly<Record<string, string>> = {
   MigrationError: "an error itself",
   RepairError: "an error itself",
   UntrustedSchemaError: "an error itself",
+  bucketOf: "hashes any two texts",
   databaseError: "answers undefined for what is no error of PostgreSQL",
   embeddedServerUrl: "answers undefined where nothing is served",
   explain: "says anything as text",

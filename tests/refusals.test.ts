@@ -95,7 +95,7 @@ suite("PostgreSQL's refusals in a validator's words", (database) => {
     [
       "baseline",
       "isBaseline",
-      "another prompt of this agent is the baseline, and only one may be: set isBaseline of that one to false first, in a statement of its own",
+      "another prompt of this agent is the baseline, and only one may be: setBaseline moves it",
     ],
   ])("a second %s prompt, and what moves the flag", async (_, flag, words) => {
     const agent = newAgent();

@@ -1,5 +1,6 @@
 /** What an execution is, once: where it begins, how it ended, how long it took. SQL for whoever counts executions. */
 import { type SQL, sql } from "drizzle-orm";
+import { isKey } from "../client/sql.ts";
 
 /** A row of a shadow test. It counts in cost and metrics, and in no health. No `?`: JDBC takes that for a parameter. */
 export const IS_SHADOW = sql`(metadata -> 'shadow_of' is not null)`;
@@ -111,3 +112,22 @@ export function executionsBetween({ from, to }: Period): SQL {
     from (${executionsOf(sql`(${withStart(log)})`)}) as execution
     where started >= ${first} and started < ${end}`;
 }
+
+/**
+ * The executions of one agent that began in a span, those of shadow tests or the others, with `user_id`, one of those
+ * whom its rows name, `quality`, the sum of its rows' scores, `scored`, how many have one, and `shadow_of`. To be
+ * joined laterally to `span`: `agent_id`, `since`, `until` (excluded), and `seen`, the instant up to which rows are read.
+ */
+export const executionsOfSpan = (whose: "own" | "shadow"): SQL => sql`
+  select * from (${executionsOf(
+    sql`(${withStart(sql`
+    select ${OF_LOG}, user_id, quality_score, metadata ->> 'shadow_of' as shadow_of from (
+      select * from public.agent_execution_logs where ${isKey("agent_id", "span.agent_id")}
+        and timestamp >= span.since - ${LOOK_BACK} and timestamp < span.seen
+      order by agent_id, timestamp desc offset 0
+    ) as row
+    where ${whose === "own" ? sql`not` : undefined} (${IS_SHADOW})`)})`,
+    sql`, min(user_id::text)::uuid as user_id, sum(quality_score) as quality, count(quality_score) as scored,
+      min(shadow_of) as shadow_of`,
+  )}) as execution
+  where started >= span.since and started < span.until`;

@@ -5,6 +5,7 @@ import { withSettings } from "../client/settings.ts";
 import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
 import { LOOK_BACK, OF_LOG, REACH, executionsOf, withStart } from "./outcome.ts";
+import { lockOrganization } from "./steps.ts";
 
 /** Whole days, UTC, both included. */
 export interface RollUpDays {
@@ -74,13 +75,7 @@ export async function rollUpMetrics(tx: Executor, { from, to }: RollUpDays): Pro
   }
   if (to < from) throw new TypeError("rollUpMetrics: to must not be before from");
 
-  // A statement of its own: the next one's snapshot is newer than the lock.
-  const { isolation } = await one<{ isolation: string }>(tx, LOCK);
-  if (isolation !== "read committed") {
-    throw new Error(
-      "rollUpMetrics needs a READ COMMITTED transaction: where that is not the default, run ALTER ROLE … SET default_transaction_isolation = 'read committed' for the login",
-    );
-  }
+  await lockOrganization(tx, "rollUpMetrics", "roll-up");
   return inTurn(tx._.session, () =>
     withSettings(tx, NO_NESTED_LOOPS, () => one<RollUpResult>(tx, rollUp({ from, to }))),
   );
@@ -96,15 +91,6 @@ const inTurn = queuePerSession();
 const NO_NESTED_LOOPS = { enable_nestloop: "off", jit: "off" };
 
 const isDay = (day: string) => z.iso.date().safeParse(day).success && !day.startsWith("0000");
-
-/** A tenant's roll-up keeps out those of its organization, one as service role all others. */
-const LOCK = sql`
-  select current_setting('transaction_isolation') as isolation,
-    case when is_tenant then pg_advisory_xact_lock_shared(everyone) else pg_advisory_xact_lock(everyone) end,
-    case when is_tenant then pg_advisory_xact_lock(own) end
-  from (select current_user = 'authenticated' as is_tenant,
-    hashtextextended('meta-agent-db roll-up', 0) as everyone,
-    hashtextextended(concat('meta-agent-db roll-up ', meta_agent.current_organization_id()), 0) as own) as lock`;
 
 const columns = columnList(agentPerformanceMetrics);
 const stored = columnList(agentPerformanceMetrics, (name) => `stored.${name}`);

@@ -191,13 +191,13 @@ export const abTests = tenantTable(
     startDate: timestamptz("start_date").notNull(),
     /** Until when the traffic is shared, after `start_date`. NULL: open end. */
     endDate: timestamptz("end_date"),
-    /** Count. Executions that the application awaits before it names a winner. */
+    /** Count. Executions that each side must have before `refreshAbTest` names a winner. */
     minSampleSize: count("min_sample_size").notNull().default(100),
     /** How far the test has come. Traffic is shared while it is `running`. */
     status: text("status", { enum: TEST_STATUSES }).notNull().default("running"),
-    /** Count. Executions that ran the control so far, kept by the application. */
+    /** Count. Executions that ran the control and ended well or badly; `refreshAbTest` counts them. */
     controlExecutions: count("control_executions").notNull().default(0),
-    /** Count. Executions that ran the treatment so far, kept by the application. */
+    /** Count. Executions that ran the treatment and ended well or badly; `refreshAbTest` counts them. */
     treatmentExecutions: count("treatment_executions").notNull().default(0),
     /** Ratio, 0 to 1. Successful executions of the control. NULL: not computed. */
     controlSuccessRate: ratio("control_success_rate"),
@@ -208,7 +208,9 @@ export const abTests = tenantTable(
     /** Percent, 0 to 100. Mean quality score of the treatment. NULL: none scored. */
     treatmentAvgQuality: percent("treatment_avg_quality"),
     /**
-     * Ratio, 0 to 1. How sure it is that the two sides differ; 1 is certain. NULL: not computed.
+     * Ratio, 0 to 1. How sure it is that the two sides differ: 1 less the p-value of a mixture
+     * sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however
+     * often it is looked at. A winner has at least 1 - alpha, 0.95 unless told. NULL: not computed.
      */
     statisticalSignificance: ratio("statistical_significance"),
     /** Which side did better. NULL: not decided yet. */

@@ -119,15 +119,15 @@ export const agentPrompts = tenantTable(
     /** The version this one was made from. NULL: written anew, or that version was deleted. */
     parentVersionId: references("parent_version_id", "self").onDelete("set null"),
     /**
-     * Count. Executions that ran this version, kept by the application; by day they stand in
-     * `agent_performance_metrics`.
+     * Count. Executions that ran this version, as `refreshPromptCounters` last counted them; by day
+     * they stand in `agent_performance_metrics`.
      */
     totalExecutions: count("total_executions").notNull().default(0),
-    /** Count. Those of `total_executions` that succeeded, kept by the application. */
+    /** Count. Those of `total_executions` that succeeded. */
     successfulExecutions: count("successful_executions").notNull().default(0),
     /**
-     * Percent, 0 to 100. The mean of the quality scores of its executions, kept by the application.
-     * NULL: none scored yet.
+     * Percent, 0 to 100. The mean of the quality scores of its executions, by
+     * `refreshPromptCounters`. NULL: none scored yet.
      */
     avgQualityScore: percent("avg_quality_score"),
     /** When the version was stored. */

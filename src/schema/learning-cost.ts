@@ -98,13 +98,13 @@ export const promptLibrary = tenantTable("prompt_library", {
   /** Inputs with what a prompt made of them with this component. NULL: none. */
   usageExamples: jsonArray("usage_examples", "usageExample"),
   /**
-   * Count. Prompts that use it, kept by the application; the uses themselves stand in
-   * `prompt_library_usage`.
+   * Count. Prompts that use it, as `refreshPromptCounters` last counted them; the uses themselves
+   * stand in `prompt_library_usage`.
    */
   timesUsed: count("times_used").notNull().default(0),
   /**
-   * Percent, 0 to 100. Mean quality score of executions whose prompt uses it, kept by the
-   * application. NULL: none scored.
+   * Percent, 0 to 100. Mean quality of the prompts that use it, weighted by their executions, by
+   * `refreshPromptCounters`. NULL: none scored.
    */
   avgQualityWhenUsed: percent("avg_quality_when_used"),
   /** The component's own version, such as `1.0.0`, 1 to 255 characters. */

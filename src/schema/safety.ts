@@ -100,7 +100,7 @@ export const canaryDeployments = tenantTable(
     rollbackOnQualityDecrease: ratio("rollback_on_quality_decrease").default(sql`0.10`),
     /** How far the rollout has come. The canary gets traffic while it is `running`. */
     status: text("status", { enum: CANARY_STATUSES }).notNull().default("running"),
-    /** What was measured in the stages so far, in a form of the application's choice. */
+    /** What was measured in the stages so far, an object each; `stepCanary` keeps it. */
     stageMetrics: json("stage_metrics"),
     /** When the first stage began. NULL: not yet. */
     startedAt: timestamptz("started_at"),

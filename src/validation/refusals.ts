@@ -116,7 +116,7 @@ const ONLY_ONE: Readonly<Record<string, { readonly key: string; readonly message
   agent_prompts_one_baseline: {
     key: "isBaseline",
     message:
-      "another prompt of this agent is the baseline, and only one may be: set isBaseline of that one to false first, in a statement of its own",
+      "another prompt of this agent is the baseline, and only one may be: setBaseline moves it",
   },
   alert_history_open_key: {
     key: "details",

@@ -1,0 +1,85 @@
+/** What a step begins with: its input checked, what it must be alone with locked, the clock read. */
+import { type SQL, sql } from "drizzle-orm";
+import type * as z from "zod";
+import { type Executor, type Queryable, one, rows } from "../client/sql.ts";
+import { fromDatabaseError } from "../validation/refusals.ts";
+import { refused } from "../validation/refused.ts";
+
+/**
+ * What a function was given, as its schema reads it.
+ * @throws {z.ZodError} all that is wrong with it
+ */
+export function given<Output>(schema: z.ZodType<Output>, input: unknown): Output {
+  const result = schema.safeParse(input);
+  if (result.success) return result.data;
+  throw refused(result.error.issues);
+}
+
+/** The rows of a statement; its refusal repeats none of the parameters. */
+export async function answered<T extends object>(db: Queryable, query: SQL): Promise<T[]> {
+  try {
+    return rows<T>(await db.execute(query));
+  } catch (error) {
+    throw fromDatabaseError(error);
+  }
+}
+
+/** The server's clock to the millisecond, as a Date has it. */
+export const CLOCK: SQL<Date> = sql<Date>`date_trunc('milliseconds', clock_timestamp())`;
+
+/** One row, `now`: the given instant, else the server's clock. */
+export const clock = (now: Date | undefined): SQL =>
+  sql`(select coalesce(${now?.toISOString() ?? null}::timestamptz, ${CLOCK}) as now)`;
+
+/**
+ * Locks an agent until the transaction ends, in a statement of its own: what follows sees what whoever held it
+ * before has done. Keys to the agent (new prompts, new logs) are not held up.
+ * @param agentId a sub-select of the agent's id
+ * @returns the agent's id; null where the caller sees none
+ */
+export async function lockAgent(
+  tx: Executor,
+  caller: string,
+  agentId: SQL,
+): Promise<string | null> {
+  const [locked] = await answered<{ isolation: string; id: string | null }>(
+    tx,
+    sql`with agent as materialized (
+      select id from public.agent_registry where id = (${agentId}) for no key update
+    )
+    select ${ISOLATION}, (select id from agent) as id`,
+  );
+  requireReadCommitted(caller, locked?.isolation);
+  return locked?.id ?? null;
+}
+
+/**
+ * Waits for whoever computes the same for this organization until its transaction ends; as service role, for
+ * everybody. In a statement of its own, as {@link lockAgent}.
+ */
+export async function lockOrganization(
+  tx: Executor,
+  caller: string,
+  subject: string,
+): Promise<void> {
+  const { isolation } = await one<{ isolation: string }>(
+    tx,
+    sql`select ${ISOLATION},
+      case when is_tenant then pg_advisory_xact_lock_shared(everyone) else pg_advisory_xact_lock(everyone) end,
+      case when is_tenant then pg_advisory_xact_lock(own) end
+    from (select current_user = 'authenticated' as is_tenant,
+      hashtextextended(concat('meta-agent-db ', ${subject}::text), 0) as everyone,
+      hashtextextended(concat('meta-agent-db ', ${subject}::text, ' ', meta_agent.current_organization_id()), 0) as own) as lock`,
+  );
+  requireReadCommitted(caller, isolation);
+}
+
+const ISOLATION = sql`current_setting('transaction_isolation') as isolation`;
+
+/** Elsewhere the snapshot may be older than what was done by whoever held the lock before. */
+function requireReadCommitted(caller: string, isolation: string | undefined): void {
+  if (isolation === "read committed") return;
+  throw new Error(
+    `${caller} needs a READ COMMITTED transaction: where that is not the default, run ALTER ROLE … SET default_transaction_isolation = 'read committed' for the login`,
+  );
+}
