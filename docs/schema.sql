@@ -71,6 +71,14 @@ BEGIN
   RETURN NEXT;
 END $$;
 
+CREATE FUNCTION meta_agent.bucket_of(salt uuid, unit text) RETURNS double precision
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT ('x' || encode(substr(sha256(convert_to(salt || ':' || unit, 'UTF8')), 1, 4), 'hex'))::bit(32)::bigint
+    / 4294967296::double precision
+$$;
+
 CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -81,6 +89,129 @@ CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
   )::uuid
   FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::json AS claims) AS setting
 $_$;
+
+CREATE TABLE public.cost_budgets (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    agent_id uuid,
+    daily_budget_usd numeric,
+    weekly_budget_usd numeric,
+    monthly_budget_usd numeric,
+    current_daily_spend numeric DEFAULT 0 NOT NULL,
+    current_weekly_spend numeric DEFAULT 0 NOT NULL,
+    current_monthly_spend numeric DEFAULT 0 NOT NULL,
+    on_daily_exceeded text,
+    on_weekly_exceeded text,
+    on_monthly_exceeded text,
+    alert_at_percentage numeric DEFAULT 80.00,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    organization_id uuid DEFAULT meta_agent.current_organization_id(),
+    CONSTRAINT cost_budgets_alert_at_percentage_check CHECK (((alert_at_percentage >= (0)::numeric) AND (alert_at_percentage <= (100)::numeric))),
+    CONSTRAINT cost_budgets_current_daily_spend_check CHECK (((current_daily_spend >= (0)::numeric) AND (current_daily_spend <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_current_monthly_spend_check CHECK (((current_monthly_spend >= (0)::numeric) AND (current_monthly_spend <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_current_weekly_spend_check CHECK (((current_weekly_spend >= (0)::numeric) AND (current_weekly_spend <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_daily_budget_usd_check CHECK (((daily_budget_usd >= (0)::numeric) AND (daily_budget_usd <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_monthly_budget_usd_check CHECK (((monthly_budget_usd >= (0)::numeric) AND (monthly_budget_usd <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_on_daily_exceeded_check CHECK ((on_daily_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
+    CONSTRAINT cost_budgets_on_monthly_exceeded_check CHECK ((on_monthly_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
+    CONSTRAINT cost_budgets_on_weekly_exceeded_check CHECK ((on_weekly_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
+    CONSTRAINT cost_budgets_updated_at_check CHECK (isfinite(updated_at)),
+    CONSTRAINT cost_budgets_weekly_budget_usd_check CHECK (((weekly_budget_usd >= (0)::numeric) AND (weekly_budget_usd <= ('1000000000000'::bigint)::numeric)))
+);
+
+COMMENT ON TABLE public.cost_budgets IS 'What an agent, or without one the whole organization, may spend, and what it has spent.';
+
+COMMENT ON COLUMN public.cost_budgets.daily_budget_usd IS 'US dollars. NULL: no limit.';
+
+COMMENT ON COLUMN public.cost_budgets.weekly_budget_usd IS 'US dollars. NULL: no limit.';
+
+COMMENT ON COLUMN public.cost_budgets.monthly_budget_usd IS 'US dollars. NULL: no limit.';
+
+COMMENT ON COLUMN public.cost_budgets.current_daily_spend IS 'US dollars.';
+
+COMMENT ON COLUMN public.cost_budgets.current_weekly_spend IS 'US dollars.';
+
+COMMENT ON COLUMN public.cost_budgets.current_monthly_spend IS 'US dollars.';
+
+COMMENT ON COLUMN public.cost_budgets.alert_at_percentage IS 'Percent, 0 to 100. NULL: no early alert.';
+
+CREATE FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamp with time zone) RETURNS TABLE(span text, limit_usd numeric, spent_usd numeric, action text, starts_at timestamp with time zone, ends_at timestamp with time zone)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT given.span, given.most, CASE WHEN budget.updated_at < starts.at THEN 0 ELSE given.spent END, given.action,
+    starts.at, (starts.at AT TIME ZONE 'UTC' + given.length) AT TIME ZONE 'UTC'
+  FROM (VALUES
+    ('daily', 'day', interval '1 day', budget.daily_budget_usd, budget.current_daily_spend, budget.on_daily_exceeded),
+    ('weekly', 'week', interval '7 days', budget.weekly_budget_usd, budget.current_weekly_spend, budget.on_weekly_exceeded),
+    ('monthly', 'month', interval '1 month', budget.monthly_budget_usd, budget.current_monthly_spend, budget.on_monthly_exceeded)
+  ) AS given(span, unit, length, most, spent, action)
+  CROSS JOIN LATERAL (SELECT date_trunc(given.unit, greatest(budget.updated_at, moment), 'UTC') AS at) AS starts
+$$;
+
+CREATE FUNCTION meta_agent.charge_budgets(charges json, moment timestamp with time zone) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  agents uuid[];
+  organizations uuid[];
+  bound uuid[];
+  alerts json;
+BEGIN
+  SELECT array_agg(DISTINCT c.agent), array_agg(DISTINCT c.organization) INTO agents, organizations
+  FROM json_to_recordset(charges) AS c(agent uuid, organization uuid);
+  SELECT array_agg(locked.id) INTO bound FROM (
+    SELECT b.id FROM public.cost_budgets AS b
+    WHERE b.agent_id = ANY (agents)
+      OR (b.agent_id IS NULL AND b.organization_id = ANY (organizations))
+      OR (b.agent_id IS NULL AND b.organization_id IS NULL AND array_position(organizations, NULL) IS NOT NULL)
+    ORDER BY b.id FOR NO KEY UPDATE
+  ) AS locked;
+  IF bound IS NULL THEN
+    RETURN '[]';
+  END IF;
+  -- Not before: whoever waited over midnight is in the new day.
+  moment := coalesce(moment, clock_timestamp());
+  -- First the windows that have passed, once a day a budget: what is added may equal what was there. An instant
+  -- that is given moves on, else the trigger would take the clock's.
+  UPDATE public.cost_budgets SET updated_at = moment
+  WHERE id = ANY (bound) AND date_trunc('day', updated_at, 'UTC') < date_trunc('day', moment, 'UTC');
+  WITH charge AS MATERIALIZED (
+    SELECT * FROM json_to_recordset(charges) AS c(agent uuid, organization uuid, at timestamptz, usd numeric)
+  ), spent AS (
+    SELECT b.id,
+      coalesce(sum(c.usd) FILTER (WHERE date_trunc('day', c.at, 'UTC') = date_trunc('day', w.at, 'UTC')), 0) AS daily,
+      coalesce(sum(c.usd) FILTER (WHERE date_trunc('week', c.at, 'UTC') = date_trunc('week', w.at, 'UTC')), 0) AS weekly,
+      coalesce(sum(c.usd) FILTER (WHERE date_trunc('month', c.at, 'UTC') = date_trunc('month', w.at, 'UTC')), 0) AS monthly
+    FROM public.cost_budgets AS b
+    CROSS JOIN LATERAL (SELECT greatest(b.updated_at, moment) AS at) AS w
+    JOIN charge AS c ON c.agent = b.agent_id
+      OR (b.agent_id IS NULL AND c.organization IS NOT DISTINCT FROM b.organization_id)
+    WHERE b.id = ANY (bound)
+    GROUP BY b.id
+  ), charged AS (
+    UPDATE public.cost_budgets AS b SET
+      current_daily_spend = least(greatest(b.current_daily_spend + s.daily, 0), 1000000000000),
+      current_weekly_spend = least(greatest(b.current_weekly_spend + s.weekly, 0), 1000000000000),
+      current_monthly_spend = least(greatest(b.current_monthly_spend + s.monthly, 0), 1000000000000),
+      updated_at = greatest(b.updated_at + interval '1 microsecond', moment)
+    FROM spent AS s
+    WHERE b.id = s.id AND (s.daily <> 0 OR s.weekly <> 0 OR s.monthly <> 0)
+    RETURNING b AS budget, s.daily, s.weekly, s.monthly
+  )
+  SELECT coalesce(json_agg(json_build_object(
+      'budgetId', (c.budget).id, 'agentId', (c.budget).agent_id, 'window', w.span,
+      'percentage', (c.budget).alert_at_percentage::text, 'limitUsd', w.limit_usd::text, 'spentUsd', w.spent_usd::text
+    ) ORDER BY (c.budget).id, w.ends_at - w.starts_at), '[]') INTO alerts
+  FROM charged AS c
+  CROSS JOIN LATERAL meta_agent.budget_windows(c.budget, moment) AS w
+  CROSS JOIN LATERAL (
+    SELECT w.limit_usd * (c.budget).alert_at_percentage / 100 AS worth,
+      CASE w.span WHEN 'daily' THEN c.daily WHEN 'weekly' THEN c.weekly ELSE c.monthly END AS usd
+  ) AS added
+  WHERE w.spent_usd >= added.worth AND w.spent_usd - added.usd < added.worth;
+  RETURN alerts;
+END $$;
 
 CREATE FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -303,6 +434,163 @@ BEGIN
   END LOOP;
 END $$;
 
+CREATE FUNCTION meta_agent.refresh_budgets(only_agent uuid, moment timestamp with time zone) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  bound uuid[];
+  corrected json;
+BEGIN
+  SELECT array_agg(locked.id) INTO bound FROM (
+    SELECT b.id FROM public.cost_budgets AS b
+    WHERE only_agent IS NULL OR b.agent_id = only_agent OR (b.agent_id IS NULL
+      AND b.organization_id IS NOT DISTINCT FROM (SELECT organization_id FROM public.agent_registry WHERE id = only_agent))
+    ORDER BY b.id FOR NO KEY UPDATE
+  ) AS locked;
+  moment := coalesce(moment, clock_timestamp());
+  UPDATE public.cost_budgets SET updated_at = moment
+  WHERE id = ANY (bound) AND date_trunc('day', updated_at, 'UTC') < date_trunc('day', moment, 'UTC');
+  WITH ledger AS (
+    SELECT b AS budget, w.at, l.daily, l.weekly, l.monthly
+    FROM public.cost_budgets AS b
+    CROSS JOIN LATERAL (SELECT greatest(b.updated_at, moment) AS at) AS w
+    CROSS JOIN LATERAL (
+      SELECT
+        coalesce(sum(l.usd) FILTER (WHERE date_trunc('day', l.timestamp, 'UTC') = date_trunc('day', w.at, 'UTC')), 0) AS daily,
+        coalesce(sum(l.usd) FILTER (WHERE date_trunc('week', l.timestamp, 'UTC') = date_trunc('week', w.at, 'UTC')), 0) AS weekly,
+        coalesce(sum(l.usd) FILTER (WHERE date_trunc('month', l.timestamp, 'UTC') = date_trunc('month', w.at, 'UTC')), 0) AS monthly
+      FROM (
+        -- By key; the planner takes the average organization's index for as good.
+        SELECT * FROM (
+          SELECT timestamp, estimated_cost_usd AS usd FROM public.agent_execution_logs
+          WHERE agent_id = ANY (ARRAY[b.agent_id]) AND agent_id BETWEEN b.agent_id AND b.agent_id
+            AND timestamp >= least(date_trunc('week', w.at, 'UTC'), date_trunc('month', w.at, 'UTC'))
+          ORDER BY agent_id, timestamp DESC OFFSET 0
+        ) AS of_agent
+        UNION ALL
+        SELECT timestamp, estimated_cost_usd FROM public.agent_execution_logs
+        WHERE b.agent_id IS NULL AND organization_id = b.organization_id
+          AND timestamp >= least(date_trunc('week', w.at, 'UTC'), date_trunc('month', w.at, 'UTC'))
+        UNION ALL
+        SELECT timestamp, estimated_cost_usd FROM public.agent_execution_logs
+        WHERE b.agent_id IS NULL AND b.organization_id IS NULL AND organization_id IS NULL
+          AND timestamp >= least(date_trunc('week', w.at, 'UTC'), date_trunc('month', w.at, 'UTC'))
+      ) AS l
+    ) AS l
+    WHERE b.id = ANY (bound)
+  ), updated AS (
+    UPDATE public.cost_budgets AS b SET current_daily_spend = least(s.daily, 1000000000000),
+      current_weekly_spend = least(s.weekly, 1000000000000), current_monthly_spend = least(s.monthly, 1000000000000),
+      updated_at = greatest(b.updated_at + interval '1 microsecond', moment)
+    FROM ledger AS s
+    WHERE b.id = (s.budget).id
+      AND (b.current_daily_spend, b.current_weekly_spend, b.current_monthly_spend) IS DISTINCT FROM (s.daily, s.weekly, s.monthly)
+    RETURNING b AS budget
+  )
+  SELECT coalesce(json_agg(json_build_object('budgetId', (s.budget).id, 'agentId', (s.budget).agent_id, 'window', w.span,
+      'spentUsd', w.spent_usd::text, 'countedUsd', former.spent_usd::text)
+    ORDER BY (s.budget).id, w.ends_at - w.starts_at), '[]') INTO corrected
+  FROM updated AS u
+  JOIN ledger AS s ON (s.budget).id = (u.budget).id
+  CROSS JOIN LATERAL meta_agent.budget_windows(u.budget, s.at) AS w
+  JOIN LATERAL meta_agent.budget_windows(s.budget, s.at) AS former ON former.span = w.span
+  WHERE w.spent_usd <> former.spent_usd;
+  RETURN corrected;
+END $$;
+
+CREATE FUNCTION meta_agent.reserve_execution(entry jsonb, moment timestamp with time zone) RETURNS json
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  log CONSTANT uuid := entry ->> 'id';
+  agent CONSTANT uuid := entry ->> 'agent_id';
+  usd CONSTANT numeric := entry ->> 'estimated_cost_usd';
+  organization uuid;
+  named text;
+  exceeded json;
+  refused boolean;
+  strictest text;
+  resets timestamptz;
+  started public.agent_execution_logs;
+  is_new boolean;
+BEGIN
+  SELECT organization_id, agent_name INTO organization, named FROM public.agent_registry
+  WHERE id = ANY (ARRAY[agent]) AND id BETWEEN agent AND agent ORDER BY id;
+  IF NOT FOUND THEN
+    RETURN NULL;
+  END IF;
+  PERFORM FROM public.cost_budgets AS b
+  WHERE b.agent_id = agent
+    OR (b.agent_id IS NULL AND b.organization_id = organization)
+    OR (b.agent_id IS NULL AND b.organization_id IS NULL AND organization IS NULL)
+  ORDER BY b.id FOR NO KEY UPDATE;
+  moment := coalesce(moment, clock_timestamp());
+  SELECT * INTO started FROM public.agent_execution_logs
+  WHERE id = ANY (ARRAY[log]) AND id BETWEEN log AND log ORDER BY id;
+  is_new := NOT FOUND;
+  -- Of a statement of its own: it sees what those wrote who had the locks before.
+  SELECT coalesce(json_agg(json_build_object('budgetId', b.id, 'agentId', b.agent_id, 'window', w.span,
+        'action', w.action, 'limitUsd', w.limit_usd::text, 'spentUsd', w.spent_usd::text)
+      ORDER BY b.id, w.ends_at - w.starts_at), '[]'),
+    coalesce(bool_or(w.action IN ('pause', 'throttle')), false),
+    (array_agg(w.action ORDER BY array_position(ARRAY['pause', 'throttle', 'downgrade_model', 'alert'], w.action)))[1],
+    max(w.ends_at) FILTER (WHERE w.action IN ('pause', 'throttle'))
+  INTO exceeded, refused, strictest, resets
+  FROM public.cost_budgets AS b
+  CROSS JOIN LATERAL meta_agent.budget_windows(b, moment) AS w
+  WHERE is_new AND w.spent_usd + usd > w.limit_usd AND (b.agent_id = agent
+    OR (b.agent_id IS NULL AND b.organization_id = organization)
+    OR (b.agent_id IS NULL AND b.organization_id IS NULL AND organization IS NULL));
+  IF is_new AND NOT refused THEN
+    INSERT INTO public.agent_execution_logs (id, agent_id, organization_id, prompt_version_id, execution_id, action_type,
+      action_name, model_name, user_id, input_data, timestamp, status, estimated_cost_usd, metadata)
+    SELECT log, agent, organization, r.prompt_version_id, r.execution_id, r.action_type,
+      r.action_name, r.model_name, r.user_id, r.input_data, moment, 'running', usd,
+      coalesce(r.metadata, '{}') || jsonb_build_object('reserved_usd', usd::text)
+    FROM jsonb_populate_record(NULL::public.agent_execution_logs, entry) AS r
+    ON CONFLICT (id) DO NOTHING
+    RETURNING * INTO started;
+    -- One that another caller has begun meanwhile, or that this one does not see.
+    IF NOT FOUND THEN
+      is_new := false;
+      SELECT * INTO started FROM public.agent_execution_logs
+      WHERE id = ANY (ARRAY[log]) AND id BETWEEN log AND log ORDER BY id;
+    END IF;
+  END IF;
+  RETURN json_build_object(
+    'allowed', NOT refused,
+    'isTaken', NOT is_new AND (started.agent_id IS DISTINCT FROM agent OR started.status <> 'running'),
+    'action', strictest, 'exceeded', exceeded, 'resetsAt', resets,
+    'logId', started.id, 'executionId', started.execution_id, 'agentName', named,
+    'alerts', CASE WHEN is_new AND NOT refused THEN meta_agent.charge_budgets(json_build_array(json_build_object(
+      'agent', agent, 'organization', organization, 'at', moment, 'usd', usd)), moment) ELSE '[]' END);
+END $$;
+
+CREATE FUNCTION meta_agent.roll_budget() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+BEGIN
+  NEW.updated_at := greatest(OLD.updated_at, least(
+    CASE WHEN NEW.updated_at IS DISTINCT FROM OLD.updated_at THEN NEW.updated_at ELSE clock_timestamp() END,
+    clock_timestamp() + interval '1 day'));
+  IF NEW.current_daily_spend = OLD.current_daily_spend
+    AND date_trunc('day', NEW.updated_at, 'UTC') > date_trunc('day', OLD.updated_at, 'UTC') THEN
+    NEW.current_daily_spend := 0;
+  END IF;
+  IF NEW.current_weekly_spend = OLD.current_weekly_spend
+    AND date_trunc('week', NEW.updated_at, 'UTC') > date_trunc('week', OLD.updated_at, 'UTC') THEN
+    NEW.current_weekly_spend := 0;
+  END IF;
+  IF NEW.current_monthly_spend = OLD.current_monthly_spend
+    AND date_trunc('month', NEW.updated_at, 'UTC') > date_trunc('month', OLD.updated_at, 'UTC') THEN
+    NEW.current_monthly_spend := 0;
+  END IF;
+  RETURN NEW;
+END $$;
+
 CREATE FUNCTION meta_agent.touch_updated_at() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -468,7 +756,7 @@ COMMENT ON COLUMN public.ab_tests.control_avg_quality IS 'Percent, 0 to 100.';
 
 COMMENT ON COLUMN public.ab_tests.treatment_avg_quality IS 'Percent, 0 to 100.';
 
-COMMENT ON COLUMN public.ab_tests.statistical_significance IS 'Ratio, 0 to 1.';
+COMMENT ON COLUMN public.ab_tests.statistical_significance IS 'Ratio, 0 to 1. How sure it is that the two sides differ: 1 less the p-value of a mixture sequential probability ratio test (mSPRT) over differences of 0.01, 0.03 and 0.1, valid however often it is looked at. A winner has at least 1 - alpha, 0.95 unless told.';
 
 CREATE TABLE public.agent_dependencies (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -907,50 +1195,6 @@ COMMENT ON COLUMN public.circuit_breaker_state.success_threshold IS 'Count.';
 
 COMMENT ON COLUMN public.circuit_breaker_state.cooldown_seconds IS 'Seconds.';
 
-CREATE TABLE public.cost_budgets (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    agent_id uuid,
-    daily_budget_usd numeric,
-    weekly_budget_usd numeric,
-    monthly_budget_usd numeric,
-    current_daily_spend numeric DEFAULT 0 NOT NULL,
-    current_weekly_spend numeric DEFAULT 0 NOT NULL,
-    current_monthly_spend numeric DEFAULT 0 NOT NULL,
-    on_daily_exceeded text,
-    on_weekly_exceeded text,
-    on_monthly_exceeded text,
-    alert_at_percentage numeric DEFAULT 80.00,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    organization_id uuid DEFAULT meta_agent.current_organization_id(),
-    CONSTRAINT cost_budgets_alert_at_percentage_check CHECK (((alert_at_percentage >= (0)::numeric) AND (alert_at_percentage <= (100)::numeric))),
-    CONSTRAINT cost_budgets_current_daily_spend_check CHECK (((current_daily_spend >= (0)::numeric) AND (current_daily_spend <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_current_monthly_spend_check CHECK (((current_monthly_spend >= (0)::numeric) AND (current_monthly_spend <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_current_weekly_spend_check CHECK (((current_weekly_spend >= (0)::numeric) AND (current_weekly_spend <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_daily_budget_usd_check CHECK (((daily_budget_usd >= (0)::numeric) AND (daily_budget_usd <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_monthly_budget_usd_check CHECK (((monthly_budget_usd >= (0)::numeric) AND (monthly_budget_usd <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_on_daily_exceeded_check CHECK ((on_daily_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
-    CONSTRAINT cost_budgets_on_monthly_exceeded_check CHECK ((on_monthly_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
-    CONSTRAINT cost_budgets_on_weekly_exceeded_check CHECK ((on_weekly_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
-    CONSTRAINT cost_budgets_updated_at_check CHECK (isfinite(updated_at)),
-    CONSTRAINT cost_budgets_weekly_budget_usd_check CHECK (((weekly_budget_usd >= (0)::numeric) AND (weekly_budget_usd <= ('1000000000000'::bigint)::numeric)))
-);
-
-COMMENT ON TABLE public.cost_budgets IS 'What an agent, or without one the whole organization, may spend, and what it has spent.';
-
-COMMENT ON COLUMN public.cost_budgets.daily_budget_usd IS 'US dollars. NULL: no limit.';
-
-COMMENT ON COLUMN public.cost_budgets.weekly_budget_usd IS 'US dollars. NULL: no limit.';
-
-COMMENT ON COLUMN public.cost_budgets.monthly_budget_usd IS 'US dollars. NULL: no limit.';
-
-COMMENT ON COLUMN public.cost_budgets.current_daily_spend IS 'US dollars.';
-
-COMMENT ON COLUMN public.cost_budgets.current_weekly_spend IS 'US dollars.';
-
-COMMENT ON COLUMN public.cost_budgets.current_monthly_spend IS 'US dollars.';
-
-COMMENT ON COLUMN public.cost_budgets.alert_at_percentage IS 'Percent, 0 to 100. NULL: no early alert.';
-
 CREATE TABLE public.evaluation_reports (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     agent_id uuid NOT NULL,
@@ -1359,6 +1603,8 @@ CREATE INDEX idx_agent_dependencies_organization_id ON public.agent_dependencies
 
 CREATE INDEX idx_agent_execution_logs_organization_id_timestamp_failure ON public.agent_execution_logs USING btree (organization_id, "timestamp" DESC) WHERE (status = 'failure'::text);
 
+CREATE INDEX idx_agent_execution_logs_organization_id_timestamp_running ON public.agent_execution_logs USING btree (organization_id, "timestamp") WHERE (status = 'running'::text);
+
 CREATE INDEX idx_agent_execution_logs_prompt_version_id ON public.agent_execution_logs USING btree (prompt_version_id);
 
 CREATE INDEX idx_agent_execution_logs_timestamp ON public.agent_execution_logs USING brin ("timestamp");
@@ -1525,7 +1771,7 @@ CREATE TRIGGER circuit_breaker_state_mirrored AFTER UPDATE ON public.circuit_bre
 
 CREATE TRIGGER circuit_breaker_state_mirrored_new AFTER INSERT ON public.circuit_breaker_state FOR EACH ROW EXECUTE FUNCTION meta_agent.mirror_circuit();
 
-CREATE TRIGGER cost_budgets_updated_at BEFORE UPDATE ON public.cost_budgets FOR EACH ROW EXECUTE FUNCTION meta_agent.touch_updated_at();
+CREATE TRIGGER cost_budgets_updated_at BEFORE UPDATE ON public.cost_budgets FOR EACH ROW EXECUTE FUNCTION meta_agent.roll_budget();
 
 CREATE TRIGGER improvement_proposals_updated_at BEFORE UPDATE ON public.improvement_proposals FOR EACH ROW EXECUTE FUNCTION meta_agent.touch_updated_at();
 
@@ -2049,9 +2295,24 @@ REVOKE ALL ON FUNCTION meta_agent.acquire_execution(agent uuid, instant timestam
 GRANT ALL ON FUNCTION meta_agent.acquire_execution(agent uuid, instant timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.acquire_execution(agent uuid, instant timestamp with time zone) TO service_role;
 
+REVOKE ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) TO service_role;
+
 REVOKE ALL ON FUNCTION meta_agent.current_organization_id() FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cost_budgets TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cost_budgets TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.charge_budgets(charges json, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.charge_budgets(charges json, moment timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.charge_budgets(charges json, moment timestamp with time zone) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) TO authenticated;
@@ -2072,6 +2333,16 @@ GRANT ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) TO service_ro
 REVOKE ALL ON FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.refresh_budgets(only_agent uuid, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.refresh_budgets(only_agent uuid, moment timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.refresh_budgets(only_agent uuid, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.reserve_execution(entry jsonb, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.reserve_execution(entry jsonb, moment timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.reserve_execution(entry jsonb, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.roll_budget() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION meta_agent.touch_updated_at() FROM PUBLIC;
 
@@ -2127,9 +2398,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.canary_deployments TO service_
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.circuit_breaker_state TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.circuit_breaker_state TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cost_budgets TO authenticated;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cost_budgets TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evaluation_reports TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evaluation_reports TO service_role;
