@@ -29,8 +29,9 @@ CREATE OR REPLACE TRIGGER cost_budgets_updated_at BEFORE UPDATE ON cost_budgets
   FOR EACH ROW EXECUTE FUNCTION meta_agent.roll_budget();
 --> statement-breakpoint
 -- The day, ISO week and month in UTC that `moment` is in, or `updated_at` where that is later: what each may
--- cost and has cost. Where the window has passed since `updated_at`, nothing.
-CREATE OR REPLACE FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamptz)
+-- cost and has cost. Where the window has passed since `updated_at`, nothing. `budget` is a row of cost_budgets:
+-- to name its type would tie the function to the table, which could not be made again without it.
+CREATE OR REPLACE FUNCTION meta_agent.budget_windows(budget anyelement, moment timestamptz)
 RETURNS TABLE (span text, limit_usd numeric, spent_usd numeric, action text, starts_at timestamptz, ends_at timestamptz)
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
@@ -248,12 +249,12 @@ BEGIN
   RETURN corrected;
 END $$;
 --> statement-breakpoint
-REVOKE ALL ON FUNCTION meta_agent.roll_budget(), meta_agent.budget_windows(public.cost_budgets, timestamptz),
+REVOKE ALL ON FUNCTION meta_agent.roll_budget(), meta_agent.budget_windows(anyelement, timestamptz),
   meta_agent.charge_budgets(json, timestamptz), meta_agent.reserve_execution(jsonb, timestamptz),
   meta_agent.refresh_budgets(uuid, timestamptz)
   FROM PUBLIC, anon, authenticated, service_role;
 --> statement-breakpoint
-GRANT EXECUTE ON FUNCTION meta_agent.budget_windows(public.cost_budgets, timestamptz),
+GRANT EXECUTE ON FUNCTION meta_agent.budget_windows(anyelement, timestamptz),
   meta_agent.charge_budgets(json, timestamptz), meta_agent.reserve_execution(jsonb, timestamptz),
   meta_agent.refresh_budgets(uuid, timestamptz)
   TO authenticated, service_role;

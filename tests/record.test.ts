@@ -100,6 +100,7 @@ suite("recordExecutions", (database) => {
         completed: 0,
         repeated: 0,
         conflicting: [],
+        alerts: [],
       });
       const stored = await logs(
         owner,
@@ -199,6 +200,7 @@ suite("recordExecutions", (database) => {
         completed: 0,
         repeated: size,
         conflicting: [],
+        alerts: [],
       });
       expect(await countOf(tx)).toBe(Number(before) + 1);
     });
@@ -221,6 +223,7 @@ suite("recordExecutions", (database) => {
         completed: 0,
         repeated: size - 2,
         conflicting: [first?.id, second?.id],
+        alerts: [],
       });
       const [stored] = await logs(tx, [first?.id ?? ""]);
       expect(stored?.outputData).toBeNull();
@@ -239,10 +242,12 @@ suite("recordExecutions", (database) => {
       expect(await recordExecutions(tx, [unscored])).toMatchObject({
         repeated: 1,
         conflicting: [],
+        alerts: [],
       });
       expect(await recordExecutions(tx, [{ ...unscored, latencyMs: null }])).toMatchObject({
         repeated: 0,
         conflicting: [entry.id],
+        alerts: [],
       });
     });
   });
@@ -256,6 +261,7 @@ suite("recordExecutions", (database) => {
         completed: 0,
         repeated: 1,
         conflicting: [twice.id],
+        alerts: [],
       });
       expect(await logs(tx, [twice.id])).toMatchObject([{ latencyMs: 1 }]);
     });
@@ -380,6 +386,7 @@ suite("recordExecutions", (database) => {
           completed: 0,
           repeated: 1,
           conflicting: [],
+          alerts: [],
         });
         expect(told).toEqual([
           [0, [[0, "qualityScore"]]],
@@ -403,6 +410,7 @@ suite("recordExecutions", (database) => {
           completed: 0,
           repeated: 0,
           conflicting: [],
+          alerts: [],
         });
         await expect(
           recordExecutions(tx, [execution({ latencyMs: -1 })], {
@@ -464,6 +472,7 @@ suite("recordExecutions", (database) => {
           inserted: 0,
           repeated: size,
           conflicting: [],
+          alerts: [],
         });
       });
     },
@@ -722,6 +731,7 @@ suite("recordExecutionStream", (database) => {
         completed: 0,
         repeated: 0,
         conflicting: [],
+        alerts: [],
       });
       expect(await countOf(tx)).toBe(size);
     });

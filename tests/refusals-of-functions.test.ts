@@ -466,7 +466,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     },
     {
       refuse: asTenant((tx) =>
-        root.reserveExecution(tx, { agentId: ORGANIZATION, usd: SECRET, inputData: SECRET }),
+        root.reserveExecution(tx, { agentId: ORGANIZATION, usd: "cheap", inputData: SECRET }),
       ),
       says: /usd/,
     },

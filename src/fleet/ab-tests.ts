@@ -3,11 +3,13 @@ import * as z from "zod";
 import type { Executor } from "../client/sql.ts";
 import { type AbTest, type NewAbTest, abTests } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import { EVIDENCE_OF_DIFFERENCE, armsOf, evidenceOfMismatch } from "./evidence.ts";
 import { begun, lockedAgent, requireActive, requireFreeTraffic } from "./experiments.ts";
 import { REACH, executionsOfSpan, isFailure } from "./outcome.ts";
-import { CLOCK, answered, clock, given, lockAgent } from "./steps.ts";
+import { CLOCK, clock, lockAgent } from "./steps.ts";
 
 /** A test to begin. What is left out is as the table has it. */
 export interface AbTestStart
@@ -48,7 +50,7 @@ const START = lazy(() => {
  * treatment is active, or the transaction is not READ COMMITTED
  */
 export async function startAbTest(tx: Executor, asked: AbTestStart): Promise<AbTest> {
-  const { now, controlPromptId, improvementProposalId, ...row } = given(START, asked);
+  const { now, controlPromptId, improvementProposalId, ...row } = parsed(START, asked);
   const { agentId, treatmentPromptId } = row;
   const promptIds = [treatmentPromptId, controlPromptId];
   const beginning = { caller: "startAbTest", agentId, promptIds };
@@ -121,7 +123,7 @@ const FINISH = lazy(() => {
  * @throws {Error} when there is no such test, or the transaction is not READ COMMITTED
  */
 export const refreshAbTest = (tx: Executor, asked: AbTestRefresh): Promise<AbTestState> =>
-  judged(tx, "refreshAbTest", given(REFRESH, asked));
+  judged(tx, "refreshAbTest", parsed(REFRESH, asked));
 
 /** How a test ends. */
 export interface AbTestFinish extends AbTestRefresh {
@@ -137,7 +139,7 @@ export interface AbTestFinish extends AbTestRefresh {
  * @throws {Error} when there is no such test, or the transaction is not READ COMMITTED
  */
 export async function finishAbTest(tx: Executor, asked: AbTestFinish): Promise<AbTestState> {
-  const { conclusionSummary = null, ...refresh } = given(FINISH, asked);
+  const { conclusionSummary = null, ...refresh } = parsed(FINISH, asked);
   return judged(tx, "finishAbTest", { ...refresh, ends: { conclusionSummary } });
 }
 

@@ -5,8 +5,10 @@ import { type Executor, isKey } from "../client/sql.ts";
 import { agentPrompts } from "../schema/index.ts";
 import { isStorable } from "../schema/json.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
-import { answered, clock, given } from "./steps.ts";
+import { clock } from "./steps.ts";
 
 /**
  * Where a unit falls in an experiment, 0 to below 1: evenly spread, always the same for the same two, and
@@ -63,7 +65,7 @@ const CHOICE = lazy(() => {
  * @throws {Error} when there is no such agent, or it has no active prompt and no experiment
  */
 export async function choosePrompt(tx: Executor, asked: PromptChoice): Promise<ChosenPrompt> {
-  const { agentId, unit, now } = given(CHOICE, asked);
+  const { agentId, unit, now } = parsed(CHOICE, asked);
   const [choice] = await answered<Answer>(tx, choose({ agentId, unit, now }));
   if (!choice) throw new Error(`choosePrompt: no agent ${agentId}, or it is not this caller's`);
   const { promptId, role, experimentId, shadowTestId, shadowPromptId } = choice;

@@ -1,8 +1,8 @@
 /** The circuit breaker of an agent: whether it may run, and what became of it. Its rules stand in the database's functions. */
 import { type SQL, sql } from "drizzle-orm";
-import { type Executor, isKey, rows } from "../client/sql.ts";
+import { type Executor, isKey } from "../client/sql.ts";
 import { canonicalUuid } from "../schema/uuid.ts";
-import { fromDatabaseError } from "../validation/refusals.ts";
+import { answered } from "../validation/refusals.ts";
 import type { CircuitState } from "../values.ts";
 
 /** Which agent's breaker. */
@@ -84,7 +84,7 @@ export async function acquireExecution(
   { agentId, now }: AcquireOptions,
 ): Promise<ExecutionPermit> {
   const [agent, instant] = [uuid(agentId, "acquireExecution"), date(now, "acquireExecution: now")];
-  const [permit] = await answers<PermitRow>(
+  const [permit] = await answered<PermitRow>(
     tx,
     sql`select allowed, circuit_state as state, ${milliseconds("probe")} as probe, ${milliseconds("retry_at")} as "retryAt"
       from meta_agent.acquire_execution(${agent}::uuid, ${instant}::timestamptz)`,
@@ -156,7 +156,7 @@ export async function foldOutcomes(
  */
 export async function resetCircuit(tx: Executor, { agentId }: CircuitOf): Promise<CircuitChange> {
   const agent = uuid(agentId, "resetCircuit");
-  const [change] = await answers<CircuitChange>(
+  const [change] = await answered<CircuitChange>(
     tx,
     sql`
       with asked as (select ${agent}::uuid as id), stored as materialized (
@@ -199,19 +199,11 @@ const fold = (
   entries: readonly Entry[],
   now: string | null = null,
 ): Promise<AgentCircuitChange[]> =>
-  answers<AgentCircuitChange>(
+  answered<AgentCircuitChange>(
     tx,
     sql`select agent as "agentId", circuit_state as state, has_changed as changed
       from meta_agent.record_outcomes(${JSON.stringify(entries)}::text::json, ${now}::timestamptz)`,
   );
-
-async function answers<T extends object>(tx: Executor, query: SQL): Promise<T[]> {
-  try {
-    return rows<T>(await tx.execute(query));
-  } catch (error) {
-    throw fromDatabaseError(error);
-  }
-}
 
 /** Whole ones, and not before the instant: who waits for it has waited long enough. */
 const milliseconds = (instant: string) =>

@@ -5,11 +5,11 @@ import { executionLogId } from "../client/keys.ts";
 import { type Executor, one, rows } from "../client/sql.ts";
 import { type AgentExecutionLog, agentExecutionLogs } from "../schema/index.ts";
 import { canonicalUuid } from "../schema/uuid.ts";
-import { fromDatabaseError } from "../validation/refusals.ts";
+import { answered } from "../validation/refusals.ts";
 import { refused } from "../validation/refused.ts";
 import { type Given, validators } from "../validation/validators.ts";
 import type { BudgetAction } from "../values.ts";
-import { momentOf } from "./moment.ts";
+import { momentOf } from "./steps.ts";
 
 /** A window of a budget: the day, the ISO week (from Monday) or the month, in UTC. */
 export type BudgetWindow = "daily" | "weekly" | "monthly";
@@ -135,7 +135,7 @@ export async function reserve(
     metadata: data.metadata,
     estimated_cost_usd: data.estimatedCostUsd,
   });
-  const { verdict } = await answered<{ verdict: Verdict | null }>(
+  const [{ verdict } = { verdict: null }] = await answered<{ verdict: Verdict | null }>(
     tx,
     sql`select meta_agent.reserve_execution(${entry}::text::jsonb, ${moment}) as verdict`,
   );
@@ -164,15 +164,6 @@ const asUsd = <Issue extends { path: PropertyKey[] }>(issue: Issue): Issue => ({
 });
 
 const dateOf = (text: string | null): Date | null => (text === null ? null : new Date(text));
-
-/** Dates in JSON are in ISO form. Drizzle's errors repeat what was sent. */
-async function answered<T extends object>(tx: Executor, query: SQL): Promise<T> {
-  try {
-    return await one<T>(tx, query);
-  } catch (error) {
-    throw fromDatabaseError(error);
-  }
-}
 
 /** A window of a budget as it stands. */
 export interface BudgetState {
@@ -260,7 +251,7 @@ export async function refreshBudgets(
 ): Promise<BudgetCorrection[]> {
   const agent = agentOf("refreshBudgets", agentId);
   const moment = momentOf("refreshBudgets", now);
-  const { corrected } = await answered<{ corrected: BudgetCorrection[] }>(
+  const [{ corrected } = { corrected: [] }] = await answered<{ corrected: BudgetCorrection[] }>(
     tx,
     sql`select meta_agent.refresh_budgets(${agent}::uuid, ${moment}) as corrected`,
   );
@@ -282,7 +273,7 @@ export async function charge(
   moment: SQL = sql`null::timestamptz`,
 ): Promise<readonly BudgetAlert[]> {
   if (charges.length === 0) return [];
-  const { alerts } = await answered<{ alerts: BudgetAlert[] }>(
+  const [{ alerts } = { alerts: [] }] = await answered<{ alerts: BudgetAlert[] }>(
     tx,
     sql`select meta_agent.charge_budgets(${JSON.stringify(charges)}::text::json, ${moment}) as alerts`,
   );

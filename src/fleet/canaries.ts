@@ -8,13 +8,15 @@ import {
   canaryDeployments,
 } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import { evidenceOfFailure } from "./evidence.ts";
 import { begun, lockedAgent, requireActive, requireFreeTraffic } from "./experiments.ts";
 import { executionsOfSpan, isFailure } from "./outcome.ts";
 import type { CanaryStatus } from "../values.ts";
 import { promotePrompt } from "./prompts.ts";
-import { CLOCK, answered, clock, given, lockAgent } from "./steps.ts";
+import { CLOCK, clock, lockAgent } from "./steps.ts";
 
 /** A canary to begin. A limit that is left out is as the table has it; null never rolls back. */
 export interface CanaryStart
@@ -56,7 +58,7 @@ const optionalInstant = () => validators(agentPrompts).insert.shape.createdAt;
  * active or none is, or the transaction is not READ COMMITTED
  */
 export async function startCanary(tx: Executor, asked: CanaryStart): Promise<CanaryDeployment> {
-  const { now, ...row } = given(START, asked);
+  const { now, ...row } = parsed(START, asked);
   const { agentId, canaryPromptId } = row;
   const beginning = { caller: "startCanary", agentId, promptIds: [canaryPromptId] };
   const state = await lockedAgent(tx, beginning);
@@ -139,7 +141,7 @@ const STEP = lazy(() =>
  * @throws {Error} when there is no such canary, or the transaction is not READ COMMITTED
  */
 export async function stepCanary(tx: Executor, asked: CanaryStepOptions): Promise<CanaryStep> {
-  const options = given(STEP, asked);
+  const options = parsed(STEP, asked);
   await lockCanary(tx, "stepCanary", options.id);
   const [step] = await answered<CanaryStep & { promptId: string }>(tx, judge(options));
   if (!step) throw new Error(missing("stepCanary", options.id));
@@ -264,7 +266,7 @@ const judge = ({ id, minExecutions, now }: z.infer<typeof STEP>): SQL => sql`
  * @throws {Error} when there is no such canary, it is over, or the transaction is not READ COMMITTED
  */
 export async function pauseCanary(tx: Executor, asked: CanaryChoice): Promise<CanaryDeployment> {
-  const { id } = given(CHOICE, asked);
+  const { id } = parsed(CHOICE, asked);
   return moved(tx, { caller: "pauseCanary", id, from: ["running"], to: "paused" });
 }
 
@@ -274,7 +276,7 @@ export async function pauseCanary(tx: Executor, asked: CanaryChoice): Promise<Ca
  * @throws {Error} when there is no such canary, it is not paused, or the transaction is not READ COMMITTED
  */
 export async function resumeCanary(tx: Executor, asked: CanaryChoice): Promise<CanaryDeployment> {
-  const { id, now } = given(CHOICE, asked);
+  const { id, now } = parsed(CHOICE, asked);
   const metrics = sql`case when jsonb_typeof(stage_metrics) = 'array' then stage_metrics else '[]' end
     || ${begins(sql`current_stage`, sql`clock.now`)}`;
   const set = sql`, stage_metrics = ${metrics}`;
@@ -302,7 +304,7 @@ export async function rollBackCanary(
   tx: Executor,
   asked: CanaryRollBack,
 ): Promise<CanaryDeployment> {
-  const { id, reason, now } = given(ROLL_BACK, asked);
+  const { id, reason, now } = parsed(ROLL_BACK, asked);
   const set = sql`, rolled_back_at = clock.now, rollback_reason = ${reason}`;
   const from = ["pending", "running", "paused"] as const;
   return moved(tx, { caller: "rollBackCanary", id, from, to: "rolled_back", set, now });

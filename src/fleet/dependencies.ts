@@ -5,6 +5,7 @@ import { type NewAgentDependency, agentDependencies, agentRegistry } from "../sc
 import { answered } from "../validation/refusals.ts";
 import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
+import { ISOLATION, requireReadCommitted } from "./steps.ts";
 
 /** That the downstream agent needs something of the upstream one. */
 export type Dependency = Pick<
@@ -82,15 +83,11 @@ export async function addDependency(
   const { isolation } = await one<{ isolation: string }>(
     tx,
     sql`
-    select current_setting('transaction_isolation') as isolation, (
+    select ${ISOLATION}, (
       select pg_advisory_xact_lock(hashtextextended(concat('meta-agent-db dependencies ', organization_id), 0))
       from public.agent_registry where id = ${up})`,
   );
-  if (isolation !== "read committed") {
-    throw new Error(
-      "addDependency needs a READ COMMITTED transaction: where that is not the default, run ALTER ROLE … SET default_transaction_isolation = 'read committed' for the login",
-    );
-  }
+  requireReadCommitted("addDependency", isolation);
   const [added] = await answered<{ isCycle: boolean; id: string; isNew: boolean }>(
     tx,
     sql`

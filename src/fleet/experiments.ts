@@ -1,8 +1,8 @@
 /** What tests and canaries of prompts begin with. */
 import { sql } from "drizzle-orm";
 import { type Executor, textArray } from "../client/sql.ts";
-import { fromDatabaseError } from "../validation/refusals.ts";
-import { answered, lockAgent } from "./steps.ts";
+import { answered, fromDatabaseError } from "../validation/refusals.ts";
+import { lockAgent } from "./steps.ts";
 
 /** An agent before something of it begins: locked, so that this stays as it is. */
 export interface AgentState {

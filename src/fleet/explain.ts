@@ -3,6 +3,8 @@ import * as z from "zod";
 import type { Executor } from "../client/sql.ts";
 import { agentPrompts } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import type {
   CanaryStatus,
@@ -12,7 +14,6 @@ import type {
   TestWinner,
 } from "../values.ts";
 import { OF_LOG, executionsOf, withStart } from "./outcome.ts";
-import { answered, given } from "./steps.ts";
 
 /** Which version is asked about: itself, or the one that a row of the log ran. */
 export type ExplainedPrompt =
@@ -119,7 +120,7 @@ export async function explainPrompt(
   tx: Executor,
   asked: ExplainedPrompt,
 ): Promise<PromptExplanation> {
-  const { promptId, logId } = given(ASKED, asked);
+  const { promptId, logId } = parsed(ASKED, asked);
   const version =
     promptId === undefined ? versionOfLog(logId) : sql`select ${promptId}::uuid as id`;
   const [found] = await answered<{ told: string }>(tx, explained(version));

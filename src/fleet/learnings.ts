@@ -3,8 +3,9 @@ import * as z from "zod";
 import type { Executor } from "../client/sql.ts";
 import { agentPrompts } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
-import { answered, given } from "./steps.ts";
 
 /** A learning, and the one that takes its place. */
 export interface Supersession {
@@ -29,7 +30,7 @@ const SUPERSESSION = lazy(() => {
  * @throws {Error} when one of the two is not there or is superseded by another one already, which it names
  */
 export async function supersedeLearning(tx: Executor, asked: Supersession): Promise<boolean> {
-  const { id, by } = given(SUPERSESSION, asked);
+  const { id, by } = parsed(SUPERSESSION, asked);
   const [told] = await answered<Told>(
     tx,
     sql`

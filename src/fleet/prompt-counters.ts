@@ -3,9 +3,11 @@ import * as z from "zod";
 import { type Executor, isKey } from "../client/sql.ts";
 import { agentPrompts } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import { OF_LOG, executionsOf, withStart } from "./outcome.ts";
-import { answered, given, lockOrganization } from "./steps.ts";
+import { lockOrganization } from "./steps.ts";
 
 /** What {@link refreshPromptCounters} is about. */
 export interface PromptCounterOptions {
@@ -41,7 +43,7 @@ export async function refreshPromptCounters(
   tx: Executor,
   options: PromptCounterOptions = {},
 ): Promise<PromptCounterResult> {
-  const { agentId } = given(OPTIONS, options);
+  const { agentId } = parsed(OPTIONS, options);
   await lockOrganization(tx, "refreshPromptCounters", "prompt counters");
   const prompts = await answered(tx, countPrompts(agentId));
   const components = await answered(tx, COUNT_COMPONENTS);

@@ -3,8 +3,10 @@ import * as z from "zod";
 import { type Executor, rows } from "../client/sql.ts";
 import { agentPrompts, agentRegistry } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
-import { answered, given, lockAgent } from "./steps.ts";
+import { lockAgent } from "./steps.ts";
 
 /** What a promotion changed, or a change of the baseline. */
 export interface Promotion {
@@ -100,7 +102,7 @@ const ROLL_BACK = lazy(() => {
  * @throws {Error} when there is no such agent or nothing to roll back to, or the transaction is not READ COMMITTED
  */
 export async function rollBackPrompt(tx: Executor, asked: PromptRollBack): Promise<Promotion> {
-  const { agentId, to, from } = given(ROLL_BACK, asked);
+  const { agentId, to, from } = parsed(ROLL_BACK, asked);
   const isOurs = await lockAgent(tx, "rollBackPrompt", sql`select ${agentId}::uuid`);
   if (isOurs === null) {
     throw new Error(`rollBackPrompt: no agent ${agentId}, or it is not this caller's`);

@@ -3,10 +3,12 @@ import * as z from "zod";
 import { type Executor, textArray } from "../client/sql.ts";
 import { type ImprovementProposal, agentRegistry, improvementProposals } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import { PROPOSAL_STATUSES, type ProposalStatus } from "../values.ts";
 import { type Promotion, promotePrompt } from "./prompts.ts";
-import { answered, clock, given, lockAgent } from "./steps.ts";
+import { clock, lockAgent } from "./steps.ts";
 
 /** What may follow a status. `testing` follows `proposed` only where no person must agree. */
 export const PROPOSAL_STEPS: Readonly<Record<ProposalStatus, readonly ProposalStatus[]>> = {
@@ -80,7 +82,7 @@ const STEP = lazy(() => {
  * no such prompt version; or the transaction is not READ COMMITTED. Then nothing was written
  */
 export async function moveProposal(tx: Executor, asked: ProposalStep): Promise<ProposalMove> {
-  const step = given(STEP, asked);
+  const step = parsed(STEP, asked);
   const { id } = step;
   await lockAgent(
     tx,

@@ -3,10 +3,12 @@ import * as z from "zod";
 import { type Executor, isKey } from "../client/sql.ts";
 import { type NewShadowTest, type ShadowTest, shadowTests } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
+import { answered } from "../validation/refusals.ts";
+import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import { begun, lockedAgent, requireActive } from "./experiments.ts";
 import { REACH, executionsOfSpan, isFailure } from "./outcome.ts";
-import { CLOCK, answered, clock, given, lockAgent } from "./steps.ts";
+import { CLOCK, clock, lockAgent } from "./steps.ts";
 
 /** A shadow test to begin. What is left out is as the table has it. */
 export interface ShadowTestStart
@@ -41,7 +43,7 @@ const START = lazy(() => {
  * not READ COMMITTED
  */
 export async function startShadowTest(tx: Executor, asked: ShadowTestStart): Promise<ShadowTest> {
-  const { now, productionPromptId, ...row } = given(START, asked);
+  const { now, productionPromptId, ...row } = parsed(START, asked);
   const { agentId, shadowPromptId } = row;
   const promptIds = [shadowPromptId, productionPromptId];
   const beginning = { caller: "startShadowTest", agentId, promptIds };
@@ -98,7 +100,7 @@ const FINISH = lazy(() => {
 export const refreshShadowTest = (
   tx: Executor,
   asked: ShadowTestRefresh,
-): Promise<ShadowTestState> => judged(tx, "refreshShadowTest", given(REFRESH, asked));
+): Promise<ShadowTestState> => judged(tx, "refreshShadowTest", parsed(REFRESH, asked));
 
 /** How a shadow test ends. */
 export interface ShadowTestFinish extends ShadowTestRefresh {
@@ -116,7 +118,7 @@ export async function finishShadowTest(
   tx: Executor,
   asked: ShadowTestFinish,
 ): Promise<ShadowTestState> {
-  const { recommendation = null, ...refresh } = given(FINISH, asked);
+  const { recommendation = null, ...refresh } = parsed(FINISH, asked);
   return judged(tx, "finishShadowTest", { ...refresh, ends: { recommendation } });
 }
 

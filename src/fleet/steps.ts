@@ -1,28 +1,7 @@
-/** What a step begins with: its input checked, what it must be alone with locked, the clock read. */
+/** What a step begins with: what it must be alone with locked, and the clock read. */
 import { type SQL, sql } from "drizzle-orm";
-import type * as z from "zod";
-import { type Executor, type Queryable, one, rows } from "../client/sql.ts";
-import { fromDatabaseError } from "../validation/refusals.ts";
-import { refused } from "../validation/refused.ts";
-
-/**
- * What a function was given, as its schema reads it.
- * @throws {z.ZodError} all that is wrong with it
- */
-export function given<Output>(schema: z.ZodType<Output>, input: unknown): Output {
-  const result = schema.safeParse(input);
-  if (result.success) return result.data;
-  throw refused(result.error.issues);
-}
-
-/** The rows of a statement; its refusal repeats none of the parameters. */
-export async function answered<T extends object>(db: Queryable, query: SQL): Promise<T[]> {
-  try {
-    return rows<T>(await db.execute(query));
-  } catch (error) {
-    throw fromDatabaseError(error);
-  }
-}
+import { type Executor, one } from "../client/sql.ts";
+import { answered } from "../validation/refusals.ts";
 
 /** The server's clock to the millisecond, as a Date has it. */
 export const CLOCK: SQL<Date> = sql<Date>`date_trunc('milliseconds', clock_timestamp())`;
@@ -30,6 +9,22 @@ export const CLOCK: SQL<Date> = sql<Date>`date_trunc('milliseconds', clock_times
 /** One row, `now`: the given instant, else the server's clock. */
 export const clock = (now: Date | undefined): SQL =>
   sql`(select coalesce(${now?.toISOString() ?? null}::timestamptz, ${CLOCK}) as now)`;
+
+const DAY = 86_400_000;
+
+/**
+ * A `now` as it is bound; NULL where none is given, for the database's clock.
+ * @throws {TypeError} it is no valid Date, or more than a day ahead
+ */
+export function momentOf(verb: string, now: Date | undefined): SQL {
+  if (now === undefined) return sql`null::timestamptz`;
+  const isValid = now instanceof Date && Number.isFinite(now.getTime());
+  if (!isValid) throw new TypeError(`${verb}: now must be a valid Date`);
+  if (now.getTime() > Date.now() + DAY) {
+    throw new TypeError(`${verb}: now is more than a day ahead; leave it out for the present`);
+  }
+  return sql`${now.toISOString()}::timestamptz`;
+}
 
 /**
  * Locks an agent until the transaction ends, in a statement of its own: what follows sees what whoever held it
@@ -74,10 +69,11 @@ export async function lockOrganization(
   requireReadCommitted(caller, isolation);
 }
 
-const ISOLATION = sql`current_setting('transaction_isolation') as isolation`;
+/** For {@link requireReadCommitted}. */
+export const ISOLATION = sql`current_setting('transaction_isolation') as isolation`;
 
 /** Elsewhere the snapshot may be older than what was done by whoever held the lock before. */
-function requireReadCommitted(caller: string, isolation: string | undefined): void {
+export function requireReadCommitted(caller: string, isolation: string | undefined): void {
   if (isolation === "read committed") return;
   throw new Error(
     `${caller} needs a READ COMMITTED transaction: where that is not the default, run ALTER ROLE … SET default_transaction_isolation = 'read committed' for the login`,

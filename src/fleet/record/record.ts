@@ -31,7 +31,7 @@ import { refuseOtherDrivers } from "../../client/driver.ts";
 import { databaseError } from "../../client/errors.ts";
 import { foldOutcomes } from "../breaker.ts";
 import { type BudgetAlert, type Charge, charge } from "../budgets.ts";
-import { momentOf } from "../moment.ts";
+import { momentOf } from "../steps.ts";
 import { queuePerSession } from "../../client/queue.ts";
 
 export type { NewExecution };
