@@ -59,6 +59,7 @@ suite("a row that runs", (database) => {
           completed: size,
           repeated: 0,
           conflicting: [],
+          alerts: [],
         });
         expect(await stored(tx, begun[0]?.id ?? "")).toMatchObject({
           status: "success",
@@ -74,6 +75,7 @@ suite("a row that runs", (database) => {
           completed: 0,
           repeated: 2 * size,
           conflicting: [],
+          alerts: [],
         });
       });
     },
@@ -99,6 +101,7 @@ suite("a row that runs", (database) => {
             completed: 0,
             repeated: 0,
             conflicting: begun.map(({ id }) => id),
+            alerts: [],
           });
           expect(await stored(tx, begun[0]?.id ?? "")).toMatchObject({
             status: "running",
@@ -150,6 +153,7 @@ suite("a row that runs", (database) => {
       expect(await recordExecutions(tx, [ended(expired), ended(late)])).toMatchObject({
         completed: 1,
         conflicting: [late.id],
+        alerts: [],
       });
       expect(await stored(tx, expired.id)).toMatchObject({
         status: "success",
@@ -171,6 +175,7 @@ suite("a row that runs", (database) => {
           completed: place === 0 ? 0 : 1,
           repeated: place === 0 ? 2 : 1,
           conflicting: [],
+          alerts: [],
         });
         expect(await stored(tx, begun.id)).toMatchObject({ status: "success", latencyMs: 5290 });
       }
@@ -181,6 +186,7 @@ suite("a row that runs", (database) => {
         completed: 1,
         repeated: 0,
         conflicting: [begun.id],
+        alerts: [],
       });
       expect(await stored(tx, begun.id)).toMatchObject({ status: "failure" });
     });

@@ -69,7 +69,7 @@ suite("rows that several callers end", (database) => {
   test("an end beside the uncommitted beginning is not lost, as it would be in one statement", async () => {
     expect(await endBesideBeginning(recordExecutions)).toEqual({
       status: "success",
-      result: { inserted: 0, completed: 1, repeated: 0, conflicting: [] },
+      result: { inserted: 0, completed: 1, repeated: 0, conflicting: [], alerts: [] },
     });
     expect(await endBesideBeginning(naively)).toMatchObject({ status: "running" });
   });

@@ -4,6 +4,7 @@ import { connect as dial, createServer } from "node:net";
 import { type SQL, is, sql } from "drizzle-orm";
 import { PostgresJsSession } from "drizzle-orm/postgres-js";
 import { beforeAll, expect, onTestFinished, test } from "vitest";
+import { databaseError } from "../../src/client/errors.ts";
 import { copyIn } from "../../src/fleet/record/binary-copy.ts";
 import { connect } from "../../src/client/connect.ts";
 import { type Transaction, rows } from "../../src/client/sql.ts";
@@ -217,7 +218,8 @@ suite("recording executions, between sessions", (database) => {
         await inner.execute(sql`set local statement_timeout = '5ms'`);
         await recordExecutions(inner, executions(6000));
       });
-      await expect(refused).rejects.toThrow(/canceling statement due to statement timeout/);
+      // On a machine that is busy, a statement before it.
+      await expect(refused).rejects.toSatisfy((error) => databaseError(error)?.code === "57014");
       expect(await recordExecutions(tx, executions(6000))).toMatchObject({ inserted: 6000 });
     });
   });
