@@ -5,6 +5,10 @@ import { sql } from "drizzle-orm";
 import { type Database, type Transaction, one } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { acquireExecution, recordOutcome } from "../src/fleet/breaker.ts";
+import { reserveExecution } from "../src/fleet/budgets.ts";
+import { guardedExecution } from "../src/fleet/guard.ts";
+import { recordExecutions } from "../src/fleet/record/record.ts";
+import { newExecutionLog } from "../src/testing.ts";
 import { compare, startServer, time } from "./server.ts";
 
 const ORGANIZATION = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
@@ -32,7 +36,44 @@ const comparisons = (agentId: string): Readonly<Record<string, Comparison>> => (
     plain: updateBreaker(agentId),
     guarded: (tx) => recordOutcome(tx, { agentId, outcome: "failure" }),
   },
+  "reserveExecution / insert and update": {
+    plain: reservePlainly(agentId),
+    guarded: (tx) => reserveExecution(tx, { agentId, usd: COST }),
+  },
+  "recordExecutions, charged / not charged": {
+    plain: (tx) => recordExecutions(tx, [entryOf(agentId)]),
+    guarded: (tx) => recordExecutions(tx, [entryOf(agentId)], { charge: true }),
+  },
 });
+
+const COST = "0.0001";
+const entryOf = (agentId: string) => newExecutionLog({ agentId, estimatedCostUsd: COST });
+
+/** What a user would write, which lets through whatever others reserve meanwhile. */
+const reservePlainly =
+  (agentId: string): Work =>
+  async (tx) => {
+    await tx.execute(sql`
+      insert into public.agent_execution_logs (agent_id, execution_id, action_type, status, estimated_cost_usd)
+      values (${agentId}, gen_random_uuid(), 'agent_run', 'running', ${COST})`);
+    await tx.execute(sql`
+      update public.cost_budgets set current_daily_spend = current_daily_spend + ${COST}
+      where agent_id = ${agentId} or (agent_id is null and organization_id = ${ORGANIZATION})`);
+  };
+
+/** A row when it begins and its end, each in a transaction. */
+const runPlainly = async (db: Database, agentId: string) => {
+  const { id, executionId } = entryOf(agentId);
+  await withOrganization(db, ORGANIZATION, (tx) =>
+    tx.execute(sql`
+      insert into public.agent_execution_logs (id, agent_id, execution_id, action_type, status, estimated_cost_usd)
+      values (${id}, ${agentId}, ${executionId}, 'agent_run', 'running', ${COST})`),
+  );
+  await withOrganization(db, ORGANIZATION, (tx) =>
+    tx.execute(sql`
+      update public.agent_execution_logs set status = 'success', latency_ms = 7 where id = ${id}`),
+  );
+};
 
 const selectBreaker =
   (agentId: string): Work =>
@@ -78,6 +119,17 @@ try {
       }
     }
   }
+  const guarded = () =>
+    guardedExecution(server.db, { organization: ORGANIZATION, agentId, usd: COST }, () => 7);
+  const { baseline, candidate, ratio } = await compare(
+    ROUNDS,
+    async () => (await time(() => repeated(() => runPlainly(server.db, agentId)))) / CALLS,
+    async () => (await time(() => repeated(guarded))) / CALLS,
+  );
+  console.log(
+    "guardedExecution / insert, and update of its end, as tenant".padEnd(76),
+    ...[baseline, candidate, ratio].map((value) => value.toFixed(2).padStart(8)),
+  );
 } finally {
   await server.close();
 }
@@ -99,6 +151,10 @@ async function fill(db: Database): Promise<string> {
     select id, organization_id, 2147483647 from agent_registry`);
   await db.execute(sql`
     insert into agent_health_realtime (agent_id, organization_id) select id, organization_id from agent_registry`);
+  await db.execute(sql`
+    insert into cost_budgets (agent_id, organization_id, daily_budget_usd, on_daily_exceeded)
+    select id, organization_id, 1000000, 'pause' from agent_registry
+    union all select null, ${ORGANIZATION}, 1000000, 'pause'`);
   await db.execute(
     sql`vacuum analyze agent_registry, circuit_breaker_state, agent_health_realtime`,
   );

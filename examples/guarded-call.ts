@@ -1,32 +1,65 @@
-// A model call behind its agent's circuit breaker: asked before, told after, each in a short transaction of its own,
-// so that nothing is held open while the model thinks.
-import { type Database, acquireExecution, recordOutcome, withOrganization } from "../src/index.ts";
+// A model call that its agent's circuit breaker and budgets let through, recorded and charged as it ended. No
+// transaction is open while the model thinks.
+import {
+  type Database,
+  type Refused,
+  guardedExecution,
+  raiseAlert,
+  withOrganization,
+} from "../src/index.ts";
 
-/** What became of a call: its answer, or from when on to try again. */
-export type Guarded<T> =
-  | { readonly allowed: true; readonly answer: T }
-  | { readonly allowed: false; readonly retryAt: Date | null };
+/** What a model answers, and what that cost in US dollars. */
+export interface Answer {
+  readonly text: string;
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly usd: string;
+}
 
-/** Calls a model for an agent, unless the agent's breaker is open. What the call throws is thrown on. */
-export async function behindBreaker<T>(
+/** Who asks for whom. */
+export interface Asking {
+  readonly organization: string;
+  readonly agentId: string;
+  readonly question: string;
+}
+
+/**
+ * Asks a model for an agent. Refused, it says by what and from when on to try again; what the model throws is
+ * thrown on. Whoever crosses a budget's early alert raises it: one row, however often it is crossed while open.
+ */
+export async function ask(
   db: Database,
-  { organization, agentId }: { readonly organization: string; readonly agentId: string },
-  call: () => Promise<T>,
-): Promise<Guarded<T>> {
-  const { allowed, probe, retryAt } = await withOrganization(db, organization, (tx) =>
-    acquireExecution(tx, { agentId }),
+  { organization, agentId, question }: Asking,
+  model: (question: string, signal: AbortSignal) => Promise<Answer>,
+): Promise<Answer | Refused> {
+  const call = await guardedExecution(
+    db,
+    {
+      organization,
+      agentId,
+      usd: "0.05",
+      timeoutMs: 60_000,
+      inputData: { question },
+      columns: ({ text, inputTokens, outputTokens, usd }: Answer) => ({
+        outputData: { text },
+        tokenCountInput: inputTokens,
+        tokenCountOutput: outputTokens,
+        estimatedCostUsd: usd,
+      }),
+    },
+    ({ signal }) => model(question, signal),
   );
-  if (!allowed) return { allowed, retryAt };
-  const report = (outcome: "success" | "failure") =>
-    withOrganization(db, organization, (tx) => recordOutcome(tx, { agentId, outcome, probe }));
-  let answer: T;
-  try {
-    answer = await call();
-  } catch (error) {
-    await report("failure");
-    throw error;
+  if (!call.allowed) return call;
+  for (const { budgetId, window, spentUsd, limitUsd } of call.alerts) {
+    const incident = {
+      agentId,
+      alertType: "budget",
+      severity: "warning",
+      title: `${window} budget: ${spentUsd} of ${limitUsd} US dollars`,
+      message: `Budget ${budgetId} has reached its early alert.`,
+      dedupKey: `budget ${budgetId} ${window}`,
+    } as const;
+    await withOrganization(db, organization, (tx) => raiseAlert(tx, incident));
   }
-  const { state, changed } = await report("success");
-  if (changed) console.log(`agent ${agentId}: the circuit breaker is ${state}`);
-  return { allowed, answer };
+  return call.result;
 }
