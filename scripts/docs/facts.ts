@@ -91,11 +91,13 @@ export async function tableFacts(db: Database): Promise<Map<string, TableFacts>>
         where c.conrelid = t.oid and c.contype = 'f') as references,
       (select coalesce(jsonb_agg(jsonb_build_object('name', i.relname, 'method', am.amname, 'unique', x.indisunique,
           'predicate', pg_get_expr(x.indpred, x.indrelid), 'columns', (
-            select jsonb_agg(jsonb_build_object('name', pg_get_indexdef(x.indexrelid, k.position::int, true), 'type', format_type(a.atttypid, null),
+            select jsonb_agg(jsonb_build_object('name', pg_get_indexdef(x.indexrelid, k.position::int, true), 'type', format_type(coalesce(a.atttypid, e.atttypid), null),
                 'descending', coalesce(x.indoption[k.position - 1] & 1, 0) = 1, 'refersTo', (
                   select min(c.confrelid::regclass::text) from pg_constraint as c
                   where c.conrelid = t.oid and c.contype = 'f' and c.conkey = array[k.attnum])) order by k.position)
             from unnest(x.indkey) with ordinality as k (attnum, position) left join pg_attribute as a on a.attrelid = t.oid and a.attnum = k.attnum
+            -- Of an expression.
+            left join pg_attribute as e on e.attrelid = x.indexrelid and e.attnum = k.position
             where k.position <= x.indnkeyatts)) order by i.relname), '[]')
         from pg_index as x join pg_class as i on i.oid = x.indexrelid join pg_am as am on am.oid = i.relam
         where x.indrelid = t.oid and not exists (select from pg_constraint where conindid = i.oid and contype in ('p', 'u', 'x'))) as indexes,
