@@ -79,74 +79,20 @@ CREATE FUNCTION meta_agent.bucket_of(salt uuid, unit text) RETURNS double precis
     / 4294967296::double precision
 $$;
 
-CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
-    LANGUAGE sql STABLE PARALLEL SAFE
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $_$
-  SELECT substring(
-    coalesce(claims -> 'organization_id', claims -> 'app_metadata' -> 'organization_id')::text
-    FROM '^"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"$'
-  )::uuid
-  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::json AS claims) AS setting
-$_$;
-
-CREATE TABLE public.cost_budgets (
-    id uuid DEFAULT gen_random_uuid() NOT NULL,
-    agent_id uuid,
-    daily_budget_usd numeric,
-    weekly_budget_usd numeric,
-    monthly_budget_usd numeric,
-    current_daily_spend numeric DEFAULT 0 NOT NULL,
-    current_weekly_spend numeric DEFAULT 0 NOT NULL,
-    current_monthly_spend numeric DEFAULT 0 NOT NULL,
-    on_daily_exceeded text,
-    on_weekly_exceeded text,
-    on_monthly_exceeded text,
-    alert_at_percentage numeric DEFAULT 80.00,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    organization_id uuid DEFAULT meta_agent.current_organization_id(),
-    CONSTRAINT cost_budgets_alert_at_percentage_check CHECK (((alert_at_percentage >= (0)::numeric) AND (alert_at_percentage <= (100)::numeric))),
-    CONSTRAINT cost_budgets_current_daily_spend_check CHECK (((current_daily_spend >= (0)::numeric) AND (current_daily_spend <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_current_monthly_spend_check CHECK (((current_monthly_spend >= (0)::numeric) AND (current_monthly_spend <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_current_weekly_spend_check CHECK (((current_weekly_spend >= (0)::numeric) AND (current_weekly_spend <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_daily_budget_usd_check CHECK (((daily_budget_usd >= (0)::numeric) AND (daily_budget_usd <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_monthly_budget_usd_check CHECK (((monthly_budget_usd >= (0)::numeric) AND (monthly_budget_usd <= ('1000000000000'::bigint)::numeric))),
-    CONSTRAINT cost_budgets_on_daily_exceeded_check CHECK ((on_daily_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
-    CONSTRAINT cost_budgets_on_monthly_exceeded_check CHECK ((on_monthly_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
-    CONSTRAINT cost_budgets_on_weekly_exceeded_check CHECK ((on_weekly_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
-    CONSTRAINT cost_budgets_updated_at_check CHECK (isfinite(updated_at)),
-    CONSTRAINT cost_budgets_weekly_budget_usd_check CHECK (((weekly_budget_usd >= (0)::numeric) AND (weekly_budget_usd <= ('1000000000000'::bigint)::numeric)))
-);
-
-COMMENT ON TABLE public.cost_budgets IS 'What an agent, or without one the whole organization, may spend, and what it has spent.';
-
-COMMENT ON COLUMN public.cost_budgets.daily_budget_usd IS 'US dollars. NULL: no limit.';
-
-COMMENT ON COLUMN public.cost_budgets.weekly_budget_usd IS 'US dollars. NULL: no limit.';
-
-COMMENT ON COLUMN public.cost_budgets.monthly_budget_usd IS 'US dollars. NULL: no limit.';
-
-COMMENT ON COLUMN public.cost_budgets.current_daily_spend IS 'US dollars.';
-
-COMMENT ON COLUMN public.cost_budgets.current_weekly_spend IS 'US dollars.';
-
-COMMENT ON COLUMN public.cost_budgets.current_monthly_spend IS 'US dollars.';
-
-COMMENT ON COLUMN public.cost_budgets.alert_at_percentage IS 'Percent, 0 to 100. NULL: no early alert.';
-
-CREATE FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamp with time zone) RETURNS TABLE(span text, limit_usd numeric, spent_usd numeric, action text, starts_at timestamp with time zone, ends_at timestamp with time zone)
-    LANGUAGE sql STABLE PARALLEL SAFE
+CREATE FUNCTION meta_agent.budget_windows(budget anyelement, moment timestamp with time zone) RETURNS TABLE(span text, limit_usd numeric, spent_usd numeric, action text, starts_at timestamp with time zone, ends_at timestamp with time zone)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
-  SELECT given.span, given.most, CASE WHEN budget.updated_at < starts.at THEN 0 ELSE given.spent END, given.action,
+BEGIN
+  RETURN QUERY SELECT given.span, given.most, CASE WHEN budget.updated_at < starts.at THEN 0 ELSE given.spent END, given.action,
     starts.at, (starts.at AT TIME ZONE 'UTC' + given.length) AT TIME ZONE 'UTC'
   FROM (VALUES
     ('daily', 'day', interval '1 day', budget.daily_budget_usd, budget.current_daily_spend, budget.on_daily_exceeded),
     ('weekly', 'week', interval '7 days', budget.weekly_budget_usd, budget.current_weekly_spend, budget.on_weekly_exceeded),
     ('monthly', 'month', interval '1 month', budget.monthly_budget_usd, budget.current_monthly_spend, budget.on_monthly_exceeded)
   ) AS given(span, unit, length, most, spent, action)
-  CROSS JOIN LATERAL (SELECT date_trunc(given.unit, greatest(budget.updated_at, moment), 'UTC') AS at) AS starts
-$$;
+  CROSS JOIN LATERAL (SELECT date_trunc(given.unit, greatest(budget.updated_at, moment), 'UTC') AS at) AS starts;
+END $$;
 
 CREATE FUNCTION meta_agent.charge_budgets(charges json, moment timestamp with time zone) RETURNS json
     LANGUAGE plpgsql
@@ -212,6 +158,17 @@ BEGIN
   WHERE w.spent_usd >= added.worth AND w.spent_usd - added.usd < added.worth;
   RETURN alerts;
 END $$;
+
+CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+  SELECT substring(
+    coalesce(claims -> 'organization_id', claims -> 'app_metadata' -> 'organization_id')::text
+    FROM '^"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"$'
+  )::uuid
+  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::json AS claims) AS setting
+$_$;
 
 CREATE FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
@@ -1194,6 +1151,50 @@ COMMENT ON COLUMN public.circuit_breaker_state.failure_threshold IS 'Count.';
 COMMENT ON COLUMN public.circuit_breaker_state.success_threshold IS 'Count.';
 
 COMMENT ON COLUMN public.circuit_breaker_state.cooldown_seconds IS 'Seconds.';
+
+CREATE TABLE public.cost_budgets (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    agent_id uuid,
+    daily_budget_usd numeric,
+    weekly_budget_usd numeric,
+    monthly_budget_usd numeric,
+    current_daily_spend numeric DEFAULT 0 NOT NULL,
+    current_weekly_spend numeric DEFAULT 0 NOT NULL,
+    current_monthly_spend numeric DEFAULT 0 NOT NULL,
+    on_daily_exceeded text,
+    on_weekly_exceeded text,
+    on_monthly_exceeded text,
+    alert_at_percentage numeric DEFAULT 80.00,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    organization_id uuid DEFAULT meta_agent.current_organization_id(),
+    CONSTRAINT cost_budgets_alert_at_percentage_check CHECK (((alert_at_percentage >= (0)::numeric) AND (alert_at_percentage <= (100)::numeric))),
+    CONSTRAINT cost_budgets_current_daily_spend_check CHECK (((current_daily_spend >= (0)::numeric) AND (current_daily_spend <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_current_monthly_spend_check CHECK (((current_monthly_spend >= (0)::numeric) AND (current_monthly_spend <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_current_weekly_spend_check CHECK (((current_weekly_spend >= (0)::numeric) AND (current_weekly_spend <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_daily_budget_usd_check CHECK (((daily_budget_usd >= (0)::numeric) AND (daily_budget_usd <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_monthly_budget_usd_check CHECK (((monthly_budget_usd >= (0)::numeric) AND (monthly_budget_usd <= ('1000000000000'::bigint)::numeric))),
+    CONSTRAINT cost_budgets_on_daily_exceeded_check CHECK ((on_daily_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
+    CONSTRAINT cost_budgets_on_monthly_exceeded_check CHECK ((on_monthly_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
+    CONSTRAINT cost_budgets_on_weekly_exceeded_check CHECK ((on_weekly_exceeded = ANY (ARRAY['alert'::text, 'throttle'::text, 'pause'::text, 'downgrade_model'::text]))),
+    CONSTRAINT cost_budgets_updated_at_check CHECK (isfinite(updated_at)),
+    CONSTRAINT cost_budgets_weekly_budget_usd_check CHECK (((weekly_budget_usd >= (0)::numeric) AND (weekly_budget_usd <= ('1000000000000'::bigint)::numeric)))
+);
+
+COMMENT ON TABLE public.cost_budgets IS 'What an agent, or without one the whole organization, may spend, and what it has spent.';
+
+COMMENT ON COLUMN public.cost_budgets.daily_budget_usd IS 'US dollars. NULL: no limit.';
+
+COMMENT ON COLUMN public.cost_budgets.weekly_budget_usd IS 'US dollars. NULL: no limit.';
+
+COMMENT ON COLUMN public.cost_budgets.monthly_budget_usd IS 'US dollars. NULL: no limit.';
+
+COMMENT ON COLUMN public.cost_budgets.current_daily_spend IS 'US dollars.';
+
+COMMENT ON COLUMN public.cost_budgets.current_weekly_spend IS 'US dollars.';
+
+COMMENT ON COLUMN public.cost_budgets.current_monthly_spend IS 'US dollars.';
+
+COMMENT ON COLUMN public.cost_budgets.alert_at_percentage IS 'Percent, 0 to 100. NULL: no early alert.';
 
 CREATE TABLE public.evaluation_reports (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -2299,20 +2300,17 @@ REVOKE ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.bucket_of(salt uuid, unit text) TO service_role;
 
-REVOKE ALL ON FUNCTION meta_agent.current_organization_id() FROM PUBLIC;
-GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO authenticated;
-GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO service_role;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cost_budgets TO authenticated;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cost_budgets TO service_role;
-
-REVOKE ALL ON FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamp with time zone) FROM PUBLIC;
-GRANT ALL ON FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamp with time zone) TO authenticated;
-GRANT ALL ON FUNCTION meta_agent.budget_windows(budget public.cost_budgets, moment timestamp with time zone) TO service_role;
+REVOKE ALL ON FUNCTION meta_agent.budget_windows(budget anyelement, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.budget_windows(budget anyelement, moment timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.budget_windows(budget anyelement, moment timestamp with time zone) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.charge_budgets(charges json, moment timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.charge_budgets(charges json, moment timestamp with time zone) TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.charge_budgets(charges json, moment timestamp with time zone) TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.current_organization_id() FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.current_organization_id() TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) TO authenticated;
@@ -2398,6 +2396,9 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.canary_deployments TO service_
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.circuit_breaker_state TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.circuit_breaker_state TO service_role;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cost_budgets TO authenticated;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.cost_budgets TO service_role;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evaluation_reports TO authenticated;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.evaluation_reports TO service_role;

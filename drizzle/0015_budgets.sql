@@ -30,20 +30,22 @@ CREATE OR REPLACE TRIGGER cost_budgets_updated_at BEFORE UPDATE ON cost_budgets
 --> statement-breakpoint
 -- The day, ISO week and month in UTC that `moment` is in, or `updated_at` where that is later: what each may
 -- cost and has cost. Where the window has passed since `updated_at`, nothing. `budget` is a row of cost_budgets:
--- to name its type would tie the function to the table, which could not be made again without it.
+-- to name its type would tie the function to the table, which could not be made again without it. In plpgsql, whose
+-- plans stay with the session.
 CREATE OR REPLACE FUNCTION meta_agent.budget_windows(budget anyelement, moment timestamptz)
 RETURNS TABLE (span text, limit_usd numeric, spent_usd numeric, action text, starts_at timestamptz, ends_at timestamptz)
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
 AS $$
-  SELECT given.span, given.most, CASE WHEN budget.updated_at < starts.at THEN 0 ELSE given.spent END, given.action,
+BEGIN
+  RETURN QUERY SELECT given.span, given.most, CASE WHEN budget.updated_at < starts.at THEN 0 ELSE given.spent END, given.action,
     starts.at, (starts.at AT TIME ZONE 'UTC' + given.length) AT TIME ZONE 'UTC'
   FROM (VALUES
     ('daily', 'day', interval '1 day', budget.daily_budget_usd, budget.current_daily_spend, budget.on_daily_exceeded),
     ('weekly', 'week', interval '7 days', budget.weekly_budget_usd, budget.current_weekly_spend, budget.on_weekly_exceeded),
     ('monthly', 'month', interval '1 month', budget.monthly_budget_usd, budget.current_monthly_spend, budget.on_monthly_exceeded)
   ) AS given(span, unit, length, most, spent, action)
-  CROSS JOIN LATERAL (SELECT date_trunc(given.unit, greatest(budget.updated_at, moment), 'UTC') AS at) AS starts
-$$;
+  CROSS JOIN LATERAL (SELECT date_trunc(given.unit, greatest(budget.updated_at, moment), 'UTC') AS at) AS starts;
+END $$;
 --> statement-breakpoint
 -- Adds to every budget that binds an agent what it has spent, or has not spent after all. `charges`:
 -- [{"agent", "organization", "at", "usd"}]; each counts in those windows of the budget that its `at` is in.
