@@ -21,7 +21,6 @@ import { newAgent, newCircuitBreaker, newHealth } from "../src/testing.ts";
 import { BreakerModel } from "./breaker-model.ts";
 import { suite } from "./engine.ts";
 
-/** A server answers no other than the embedded one, and takes longer. */
 const RUNS = Number(process.env["PROPERTY_RUNS"] ?? 200);
 const SEED = process.env["PROPERTY_SEED"];
 
