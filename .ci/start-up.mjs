@@ -8,8 +8,11 @@ import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 
 const FIRST_RELEASE = "chore(release): version 0.1.0";
-/** drizzle-orm, postgres.js and zod, which the root stands on, are 0.4 of it before any line of ours. */
-const MOST = 0.75;
+/**
+ * drizzle-orm, postgres.js and zod, which the root stands on, are 0.4 of it before any line of ours; and the root
+ * has three times the functions of the first release.
+ */
+const MOST = 0.8;
 const ROUNDS = 9;
 
 const said = (command, ...words) => execFileSync(command, words, { encoding: "utf8" });

@@ -1,5 +1,5 @@
 /** The circuit breaker of an agent: whether it may run, and what became of it. Its rules stand in the database's functions. */
-import { type SQL, sql } from "drizzle-orm";
+import { sql } from "drizzle-orm";
 import { type Executor, isKey } from "../client/sql.ts";
 import { canonicalUuid } from "../schema/uuid.ts";
 import { answered } from "../validation/refusals.ts";
