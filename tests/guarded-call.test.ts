@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { eq } from "drizzle-orm";
+import { asc, eq } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { ask } from "../examples/guarded-call.ts";
 import {
@@ -58,7 +58,8 @@ suite("examples/guarded-call.ts", (database) => {
     const rows = await database.db
       .select()
       .from(agentExecutionLogs)
-      .where(eq(agentExecutionLogs.agentId, agentId));
+      .where(eq(agentExecutionLogs.agentId, agentId))
+      .orderBy(asc(agentExecutionLogs.timestamp));
     expect(rows.map(({ status, estimatedCostUsd }) => [status, Number(estimatedCostUsd)])).toEqual([
       ["failure", 0.05],
       ["failure", 0.05],
