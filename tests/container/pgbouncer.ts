@@ -36,16 +36,13 @@ export async function startPooler(url: string, serverConnections: number): Promi
   const { hostname, port, pathname, username, password } = new URL(url);
   const folder = await mkdtemp(join(tmpdir(), "pgbouncer-"));
   try {
-    const poolerPort = await freePort(0);
     await writeFile(join(folder, "users"), `"${username}" "${password}"\n`);
-    await writeFile(
-      join(folder, "settings"),
-      settings(`${pathname.slice(1)} = host=${hostname} port=${port || 5432}`, {
-        listen_port: poolerPort,
-        default_pool_size: serverConnections,
-      }),
-    );
-    const child = await launch(folder);
+    const server = `${pathname.slice(1)} = host=${hostname} port=${port || 5432}`;
+    const { child, poolerPort } = await onFreePort(async (free) => {
+      const given = { listen_port: free, default_pool_size: serverConnections };
+      await writeFile(join(folder, "settings"), settings(server, given));
+      return { child: await launch(folder), poolerPort: free };
+    });
     const line = await openLine(poolerPort);
     return {
       ...line,
@@ -60,6 +57,17 @@ export async function startPooler(url: string, serverConnections: number): Promi
   } catch (error) {
     await rm(folder, { recursive: true });
     throw error;
+  }
+}
+
+/** Others on the machine may take a port that was free. */
+async function onFreePort<T>(work: (port: number) => Promise<T>): Promise<T> {
+  for (let tries = 5; ; tries -= 1) {
+    try {
+      return await work(await freePort(0));
+    } catch (error) {
+      if (tries === 1 || !String(error).includes("Address already in use")) throw error;
+    }
   }
 }
 
