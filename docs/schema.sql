@@ -466,6 +466,7 @@ DECLARE
   usd CONSTANT numeric := entry ->> 'estimated_cost_usd';
   organization uuid;
   named text;
+  bound uuid[];
   exceeded json;
   refused boolean;
   strictest text;
@@ -478,11 +479,13 @@ BEGIN
   IF NOT FOUND THEN
     RETURN NULL;
   END IF;
-  PERFORM FROM public.cost_budgets AS b
-  WHERE b.agent_id = agent
-    OR (b.agent_id IS NULL AND b.organization_id = organization)
-    OR (b.agent_id IS NULL AND b.organization_id IS NULL AND organization IS NULL)
-  ORDER BY b.id FOR NO KEY UPDATE;
+  SELECT array_agg(locked.id) INTO bound FROM (
+    SELECT b.id FROM public.cost_budgets AS b
+    WHERE b.agent_id = agent
+      OR (b.agent_id IS NULL AND b.organization_id = organization)
+      OR (b.agent_id IS NULL AND b.organization_id IS NULL AND organization IS NULL)
+    ORDER BY b.id FOR NO KEY UPDATE
+  ) AS locked;
   moment := coalesce(moment, clock_timestamp());
   SELECT * INTO started FROM public.agent_execution_logs
   WHERE id = ANY (ARRAY[log]) AND id BETWEEN log AND log ORDER BY id;
@@ -497,9 +500,7 @@ BEGIN
   INTO exceeded, refused, strictest, resets
   FROM public.cost_budgets AS b
   CROSS JOIN LATERAL meta_agent.budget_windows(b, moment) AS w
-  WHERE is_new AND w.spent_usd + usd > w.limit_usd AND (b.agent_id = agent
-    OR (b.agent_id IS NULL AND b.organization_id = organization)
-    OR (b.agent_id IS NULL AND b.organization_id IS NULL AND organization IS NULL));
+  WHERE is_new AND b.id = ANY (bound) AND w.spent_usd + usd > w.limit_usd;
   IF is_new AND NOT refused THEN
     INSERT INTO public.agent_execution_logs (id, agent_id, organization_id, prompt_version_id, execution_id, action_type,
       action_name, model_name, user_id, input_data, timestamp, status, estimated_cost_usd, metadata)

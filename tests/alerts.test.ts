@@ -1,8 +1,6 @@
 import { randomUUID } from "node:crypto";
-import { once } from "node:events";
-import { createServer } from "node:http";
 import { eq } from "drizzle-orm";
-import { expect, onTestFinished, test } from "vitest";
+import { expect, test } from "vitest";
 import { sendAlerts } from "../examples/alert-sender.ts";
 import type { Transaction } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
@@ -22,6 +20,7 @@ import { agentRegistry, alertHistory } from "../src/schema/index.ts";
 import { fromDatabaseError } from "../src/validation/refusals.ts";
 import { newAgent, newAlert } from "../src/testing.ts";
 import { openEmpty, suite } from "./engine.ts";
+import { newWebhook } from "./webhook.ts";
 
 const INCIDENT = {
   alertType: "failure_rate",
@@ -424,30 +423,6 @@ suite("alerts", (database) => {
 });
 
 suite("examples/alert-sender.ts", (database) => {
-  /** A webhook that keeps what it is sent, and answers as told. */
-  async function newWebhook(answer: (text: string) => number | undefined) {
-    const received: string[] = [];
-    const server = createServer((request, response) => {
-      request.setEncoding("utf8");
-      let body = "";
-      request.on("data", (part: string) => (body += part));
-      request.on("end", () => {
-        received.push(body);
-        const status = answer(body);
-        if (status === undefined) request.socket.destroy();
-        else response.writeHead(status).end();
-      });
-    });
-    await once(server.listen(0, "127.0.0.1"), "listening");
-    onTestFinished(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    const address = server.address();
-    if (typeof address !== "object" || address === null) throw new Error("a port");
-    return { webhook: `http://127.0.0.1:${address.port}`, received };
-  }
-
   test("what the webhook takes is sent once; what it refuses, or breaks off, is tried again", async () => {
     const organization = randomUUID();
     const agent = newAgent();

@@ -1,9 +1,9 @@
 /** The circuit breaker of an agent: whether it may run, and what became of it. Its rules stand in the database's functions. */
 import { sql } from "drizzle-orm";
 import { type Executor, isKey } from "../client/sql.ts";
-import { canonicalUuid } from "../schema/uuid.ts";
 import { answered } from "../validation/refusals.ts";
 import type { CircuitState } from "../values.ts";
+import { agentIdOf, isoOf } from "./steps.ts";
 
 /** Which agent's breaker. */
 export interface CircuitOf {
@@ -83,7 +83,10 @@ export async function acquireExecution(
   tx: Executor,
   { agentId, now }: AcquireOptions,
 ): Promise<ExecutionPermit> {
-  const [agent, instant] = [uuid(agentId, "acquireExecution"), date(now, "acquireExecution: now")];
+  const [agent, instant] = [
+    agentIdOf("acquireExecution", agentId),
+    dateOf(now, "acquireExecution: now"),
+  ];
   const [permit] = await answered<PermitRow>(
     tx,
     sql`select allowed, circuit_state as state, ${milliseconds("probe")} as probe, ${milliseconds("retry_at")} as "retryAt"
@@ -111,16 +114,16 @@ export async function recordOutcome(
   tx: Executor,
   { agentId, outcome, probe, now }: OutcomeReport,
 ): Promise<CircuitChange> {
-  const agent = uuid(agentId, "recordOutcome");
+  const agent = agentIdOf("recordOutcome", agentId);
   if (outcome !== "success" && outcome !== "failure") {
     throw new TypeError("recordOutcome: outcome must be success or failure");
   }
   const entry = {
     agent,
     failed: outcome === "failure",
-    probe: date(probe, "recordOutcome: probe"),
+    probe: dateOf(probe, "recordOutcome: probe"),
   };
-  const [change] = await fold(tx, [entry], date(now, "recordOutcome: now"));
+  const [change] = await fold(tx, [entry], dateOf(now, "recordOutcome: now"));
   if (!change) throw noAgent("recordOutcome", agentId);
   return { state: change.state, changed: change.changed };
 }
@@ -145,7 +148,7 @@ export async function foldOutcomes(
       failed: outcome === "failure",
       probe: probe ?? null,
     })),
-    date(now, "foldOutcomes: now"),
+    dateOf(now, "foldOutcomes: now"),
   );
 }
 
@@ -155,7 +158,7 @@ export async function foldOutcomes(
  * @throws {Error} when there is no such agent, or the caller does not see it
  */
 export async function resetCircuit(tx: Executor, { agentId }: CircuitOf): Promise<CircuitChange> {
-  const agent = uuid(agentId, "resetCircuit");
+  const agent = agentIdOf("resetCircuit", agentId);
   const [change] = await answered<CircuitChange>(
     tx,
     sql`
@@ -210,19 +213,8 @@ const milliseconds = (instant: string) =>
   sql.raw(`ceil(extract(epoch from ${instant}) * 1000)::float8`);
 const instantOf = (ms: number | null) => (ms === null ? null : new Date(ms));
 
-function uuid(agentId: unknown, by: string): string {
-  const canonical = typeof agentId === "string" ? canonicalUuid(agentId) : undefined;
-  if (canonical === undefined) throw new TypeError(`${by}: agentId must be a uuid`);
-  return canonical;
-}
-
-function date(given: Date | null | undefined, name: string): string | null {
-  if (given === undefined || given === null) return null;
-  if (!(given instanceof Date && Number.isFinite(given.getTime()))) {
-    throw new TypeError(`${name} must be a valid Date`);
-  }
-  return given.toISOString();
-}
+const dateOf = (given: Date | null | undefined, name: string): string | null =>
+  given === undefined || given === null ? null : isoOf(name, given);
 
 const noAgent = (by: string, agentId: string) =>
   new Error(`${by}: no agent ${agentId}, or it is not this caller's`);

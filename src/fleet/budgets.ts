@@ -4,12 +4,11 @@ import { type SQL, sql } from "drizzle-orm";
 import { executionLogId } from "../client/keys.ts";
 import { type Executor, one, rows } from "../client/sql.ts";
 import { type AgentExecutionLog, agentExecutionLogs } from "../schema/index.ts";
-import { canonicalUuid } from "../schema/uuid.ts";
 import { answered } from "../validation/refusals.ts";
 import { refused } from "../validation/refused.ts";
 import { type Given, validators } from "../validation/validators.ts";
 import type { BudgetAction } from "../values.ts";
-import { momentOf } from "./steps.ts";
+import { agentIdOf, isoOf, momentOf } from "./steps.ts";
 
 /** A window of a budget: the day, the ISO week (from Monday) or the month, in UTC. */
 export type BudgetWindow = "daily" | "weekly" | "monthly";
@@ -217,12 +216,8 @@ export async function budgetStatus(
   return states.map((state) => ({ ...state, resetsAt: new Date(state.resetsAt) }));
 }
 
-function agentOf(verb: string, agentId: string | undefined): string | null {
-  if (agentId === undefined) return null;
-  const uuid = canonicalUuid(agentId);
-  if (uuid === undefined) throw new TypeError(`${verb}: agentId must be a uuid`);
-  return uuid;
-}
+const agentOf = (caller: string, agentId: string | undefined): string | null =>
+  agentId === undefined ? null : agentIdOf(caller, agentId);
 
 /** A counter that was not what the log says. */
 export interface BudgetCorrection {
@@ -310,16 +305,14 @@ export async function expireExecutions(
   { olderThan, keepEstimates = false, now }: ExpireOptions,
 ): Promise<ExpireResult> {
   const moment = momentOf("expireExecutions", now);
-  if (!(olderThan instanceof Date && Number.isFinite(olderThan.getTime()))) {
-    throw new TypeError("expireExecutions: olderThan must be a valid Date");
-  }
+  const before = isoOf("expireExecutions: olderThan", olderThan);
   const { expired, charges } = await one<{ expired: number; charges: Charge[] }>(
     tx,
     sql`
     with running as materialized (
       select id, agent_id, organization_id, timestamp, estimated_cost_usd as usd, metadata ? 'reserved_usd' as is_reserved
       from public.agent_execution_logs
-      where status = 'running' and timestamp < ${olderThan.toISOString()}::timestamptz
+      where status = 'running' and timestamp < ${before}::timestamptz
       order by id for no key update
     ), expired as (
       update public.agent_execution_logs as l set status = 'timeout', error_type = 'expired',

@@ -3,6 +3,7 @@ import { type HealthThresholds, healthThresholds } from "../config.ts";
 import { type Executor, byKey, columnList, isKey, one } from "../client/sql.ts";
 import { agentHealthRealtime } from "../schema/index.ts";
 import { IS_SHADOW, LOOK_BACK, OF_LOG, executionsOf, isFailure, withStart } from "./outcome.ts";
+import { isoOf } from "./steps.ts";
 
 /** How {@link refreshHealth} judges; what `loadConfig` returns fits, too. */
 export interface HealthOptions extends Partial<HealthThresholds> {
@@ -45,9 +46,7 @@ export async function refreshHealth(
   tx: Executor,
   { now, ...given }: HealthOptions = {},
 ): Promise<HealthResult> {
-  if (now !== undefined && !(now instanceof Date && Number.isFinite(now.getTime()))) {
-    throw new TypeError("refreshHealth: now must be a valid Date");
-  }
+  if (now !== undefined) isoOf("refreshHealth: now", now);
   const thresholds = healthThresholds(given);
   // A statement of its own: what follows must see each breaker whose move is in the snapshot already. One that
   // moves later waits here, and then moves in the new one.

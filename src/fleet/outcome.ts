@@ -1,6 +1,7 @@
 /** What an execution is, once: where it begins, how it ended, how long it took. SQL for whoever counts executions. */
 import { type SQL, sql } from "drizzle-orm";
 import { isKey } from "../client/sql.ts";
+import { isoOf } from "./steps.ts";
 
 /** A row of a shadow test. It counts in cost and metrics, and in no health. No `?`: JDBC takes that for a parameter. */
 export const IS_SHADOW = sql`(metadata -> 'shadow_of' is not null)`;
@@ -95,14 +96,9 @@ export interface Period {
  * @throws {TypeError} before any SQL: an instant that is no valid Date
  */
 export function executionsBetween({ from, to }: Period): SQL {
-  for (const [name, instant] of Object.entries({ from, to })) {
-    if (!(instant instanceof Date && Number.isFinite(instant.getTime()))) {
-      throw new TypeError(`executionsBetween: ${name} must be a valid Date`);
-    }
-  }
   const [first, end] = [
-    sql`${from.toISOString()}::timestamptz`,
-    sql`${to.toISOString()}::timestamptz`,
+    sql`${isoOf("executionsBetween: from", from)}::timestamptz`,
+    sql`${isoOf("executionsBetween: to", to)}::timestamptz`,
   ];
   const log = sql`
     select ${OF_LOG} from public.agent_execution_logs

@@ -1,6 +1,7 @@
-/** What a step begins with: what it must be alone with locked, and the clock read. */
+/** What a step begins with: its input checked, what it must be alone with locked, the clock read. */
 import { type SQL, sql } from "drizzle-orm";
 import { type Executor, one } from "../client/sql.ts";
+import { canonicalUuid } from "../schema/uuid.ts";
 import { answered } from "../validation/refusals.ts";
 
 /** The server's clock to the millisecond, as a Date has it. */
@@ -10,20 +11,41 @@ export const CLOCK: SQL<Date> = sql<Date>`date_trunc('milliseconds', clock_times
 export const clock = (now: Date | undefined): SQL =>
   sql`(select coalesce(${now?.toISOString() ?? null}::timestamptz, ${CLOCK}) as now)`;
 
+/**
+ * An instant in ISO form.
+ * @param name as the message has it, `refreshHealth: now`
+ * @throws {TypeError} it is no valid Date
+ */
+export function isoOf(name: string, instant: Date): string {
+  if (!(instant instanceof Date && Number.isFinite(instant.getTime()))) {
+    throw new TypeError(`${name} must be a valid Date`);
+  }
+  return instant.toISOString();
+}
+
 const DAY = 86_400_000;
 
 /**
  * A `now` as it is bound; NULL where none is given, for the database's clock.
  * @throws {TypeError} it is no valid Date, or more than a day ahead
  */
-export function momentOf(verb: string, now: Date | undefined): SQL {
+export function momentOf(caller: string, now: Date | undefined): SQL {
   if (now === undefined) return sql`null::timestamptz`;
-  const isValid = now instanceof Date && Number.isFinite(now.getTime());
-  if (!isValid) throw new TypeError(`${verb}: now must be a valid Date`);
+  const instant = isoOf(`${caller}: now`, now);
   if (now.getTime() > Date.now() + DAY) {
-    throw new TypeError(`${verb}: now is more than a day ahead; leave it out for the present`);
+    throw new TypeError(`${caller}: now is more than a day ahead; leave it out for the present`);
   }
-  return sql`${now.toISOString()}::timestamptz`;
+  return sql`${instant}::timestamptz`;
+}
+
+/**
+ * An agent's id in its canonical form.
+ * @throws {TypeError} it is no uuid
+ */
+export function agentIdOf(caller: string, agentId: unknown): string {
+  const canonical = typeof agentId === "string" ? canonicalUuid(agentId) : undefined;
+  if (canonical === undefined) throw new TypeError(`${caller}: agentId must be a uuid`);
+  return canonical;
 }
 
 /**

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
-import { createServer } from "node:http";
 import { and, eq, sql } from "drizzle-orm";
 import { expect, onTestFinished, test } from "vitest";
 import { sendAlerts } from "../../examples/alert-sender.ts";
@@ -13,6 +12,7 @@ import { agentRegistry, alertHistory } from "../../src/schema/index.ts";
 import { newAgent, newAlert } from "../../src/testing.ts";
 import { environment } from "../cli.ts";
 import { suite } from "../engine.ts";
+import { newWebhook } from "../webhook.ts";
 
 const channel = "slack";
 const INCIDENT = {
@@ -232,6 +232,7 @@ suite("alerts, between sessions", (database) => {
     const { webhook, received } = await newWebhook(() => {
       // The third has arrived, and nobody will be told.
       if (received.length === 3) sender?.kill("SIGKILL");
+      return 204;
     });
     sender = spawn(process.execPath, ["--import", "tsx", "examples/alert-sender.ts", webhook], {
       env: { ...environment(), DATABASE_URL: database.url },
@@ -239,11 +240,12 @@ suite("alerts, between sessions", (database) => {
     });
     const [, signal] = await once(sender, "exit");
     expect(signal).toBe("SIGKILL");
-    expect(received).toEqual(titles.slice(0, 3));
+    const sent = () => received.map((body) => /WARNING: (\w+)/.exec(body)?.[1]);
+    expect(sent()).toEqual(titles.slice(0, 3));
     expect(await sendAlerts(db, { webhook })).toBe(0);
     await lapse(db);
     expect(await sendAlerts(db, { webhook })).toBe(3);
-    expect(received).toEqual([...titles.slice(0, 3), ...titles.slice(2)]);
+    expect(sent()).toEqual([...titles.slice(0, 3), ...titles.slice(2)]);
     expect((await alerts()).every(({ slackSent }) => slackSent)).toBe(true);
   });
 });
@@ -253,26 +255,3 @@ const lapse = (db: Database) =>
   db.execute(
     sql`update alert_history set slack_sent_at = slack_sent_at - interval '1 hour' where not slack_sent`,
   );
-
-/** A webhook that keeps the titles that it is sent. */
-async function newWebhook(onReceived: () => void) {
-  const received: string[] = [];
-  const server = createServer((request, response) => {
-    request.setEncoding("utf8");
-    let body = "";
-    request.on("data", (part: string) => (body += part));
-    request.on("end", () => {
-      received.push(/WARNING: (\w+)/.exec(body)?.[1] ?? body);
-      onReceived();
-      response.writeHead(204).end();
-    });
-  });
-  await once(server.listen(0, "127.0.0.1"), "listening");
-  onTestFinished(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const address = server.address();
-  if (typeof address !== "object" || address === null) throw new Error("a port");
-  return { webhook: `http://127.0.0.1:${address.port}`, received };
-}

@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { eq, sql } from "drizzle-orm";
-import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Connection, connect } from "../../src/client/connect.ts";
 import type { Database, Transaction } from "../../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
@@ -14,7 +14,8 @@ import {
   circuitBreakerState,
 } from "../../src/schema/index.ts";
 import { newAgent, newCircuitBreaker, newExecutionLog } from "../../src/testing.ts";
-import { type Query, suite } from "../engine.ts";
+import { suite } from "../engine.ts";
+import { waiting } from "./waiting.ts";
 
 type Role = "tenant" | "service role";
 /** 1,600 of 16 clients, as what the naive form keeps was measured; of 64 fewer, for the time. */
@@ -26,17 +27,6 @@ const CROWDS = [
 ] as const;
 
 const DUE = { state: "open", openedAt: new Date(0) } as const;
-
-const somebodyWaits = (query: Query) =>
-  vi.waitFor(
-    async () =>
-      expect(
-        await query(
-          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        ),
-      ).toHaveLength(1),
-    { timeout: 60_000, interval: 5 },
-  );
 
 /** Lets nobody on before so many have come. */
 function barrier(count: number): () => Promise<void> {
@@ -239,7 +229,7 @@ suite("a circuit breaker and many callers at once", (database) => {
     await withOrganization(open(), organizationId, async (tx) => {
       await recordOutcome(tx, { agentId, outcome: "failure" });
       refreshing = refresh(open());
-      await somebodyWaits(database.query);
+      await waiting(database.query);
     });
     await refreshing;
     const found = await database.db
@@ -264,7 +254,7 @@ suite("a circuit breaker and many callers at once", (database) => {
       moving = withOrganization(other.db, organizationId, (moved) =>
         recordOutcome(moved, { agentId, outcome: "failure" }),
       );
-      await somebodyWaits(database.query);
+      await waiting(database.query);
     });
     expect(await moving).toEqual({ state: "open", changed: true });
     const found = await database.db

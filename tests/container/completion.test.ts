@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { sql } from "drizzle-orm";
-import { beforeAll, expect, test, vi } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { connect } from "../../src/client/connect.ts";
 import type { Database, Transaction } from "../../src/client/sql.ts";
 import { withOrganization } from "../../src/client/tenancy.ts";
@@ -9,6 +9,7 @@ import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../../src/testing.ts";
 import { END, expectEnded } from "../ended.ts";
 import { suite } from "../engine.ts";
+import { waiting } from "./waiting.ts";
 
 const ORGANIZATION = randomUUID();
 const agent = newAgent();
@@ -37,11 +38,6 @@ async function naively(tx: Transaction, [end]: readonly NewExecution[]): Promise
 suite("rows that several callers end", (database) => {
   beforeAll(() => asTenant(database.db, (tx) => tx.insert(agentRegistry).values(agent)));
 
-  const waiting = () =>
-    database.query(
-      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-    );
-
   /** How a row ends whose end is recorded while its beginning is not committed yet. */
   async function endBesideBeginning(
     record: (tx: Transaction, entries: readonly NewExecution[]) => Promise<unknown>,
@@ -52,10 +48,7 @@ suite("rows that several callers end", (database) => {
     await asTenant(database.db, async (tx) => {
       await recordExecutions(tx, begun);
       ending = asTenant(beside, (other) => record(other, begun.map(endOf)));
-      await vi.waitFor(async () => expect(await waiting()).toHaveLength(1), {
-        timeout: 20_000,
-        interval: 5,
-      });
+      await waiting(database.query);
     });
     const result = await ending;
     await close();

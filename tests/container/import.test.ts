@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Readable } from "node:stream";
 import { inArray } from "drizzle-orm";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { connect } from "../../src/client/connect.ts";
 import { databaseError } from "../../src/client/errors.ts";
 import type { Database, Transaction } from "../../src/client/sql.ts";
@@ -13,6 +13,7 @@ import type { FinishedSpan } from "../../src/ingest/spans.ts";
 import { agentExecutionLogs, agentRegistry } from "../../src/schema/index.ts";
 import { suite } from "../engine.ts";
 import { executionsOf, newSpan, otlpOf } from "../spans.ts";
+import { waiting } from "./waiting.ts";
 
 /** Runs of agents, each with a call of a model that ends before it. */
 const runsOf = (agents: readonly string[], length: number): FinishedSpan[] =>
@@ -50,11 +51,6 @@ suite("one file that is imported twice at once", (database) => {
     });
   });
 
-  const waiting = () =>
-    database.query(
-      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-    );
-
   interface Beside {
     readonly db: Database;
     readonly organization: string;
@@ -80,10 +76,7 @@ suite("one file that is imported twice at once", (database) => {
       await recordExecutions(tx, rows);
       working = work({ db, organization, spans, rows });
       working.catch(() => {});
-      await vi.waitFor(async () => expect(await waiting()).toHaveLength(1), {
-        timeout: 20_000,
-        interval: 5,
-      });
+      await waiting(database.query);
     });
     if (!working) throw new Error("the work begins inside the transaction");
     return working.finally(close);

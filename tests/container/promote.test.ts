@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { type SQL, and, eq } from "drizzle-orm";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { connect } from "../../src/client/connect.ts";
 import type { Database, Transaction } from "../../src/client/sql.ts";
 import { withOrganization } from "../../src/client/tenancy.ts";
@@ -8,7 +8,8 @@ import { databaseError } from "../../src/client/errors.ts";
 import { promotePrompt } from "../../src/fleet/prompts.ts";
 import { type AgentPrompt, agentPrompts, agentRegistry } from "../../src/schema/index.ts";
 import { newAgent, newPrompt } from "../../src/testing.ts";
-import { type Query, suite } from "../engine.ts";
+import { suite } from "../engine.ts";
+import { waiting } from "./waiting.ts";
 
 interface Fleet {
   readonly organization: string;
@@ -55,17 +56,6 @@ async function held<T>(db: Database, fleet: Fleet, work: (tx: Transaction) => Pr
   };
 }
 
-const somebodyWaits = (query: Query) =>
-  vi.waitFor(
-    async () =>
-      expect(
-        await query(
-          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        ),
-      ).toHaveLength(1),
-    { timeout: 20_000, interval: 5 },
-  );
-
 suite("promotions at the same time", (database) => {
   const promote = (fleet: Fleet, id = "") =>
     withOrganization(database.db, fleet.organization, (tx) => promotePrompt(tx, id));
@@ -81,7 +71,7 @@ suite("promotions at the same time", (database) => {
       const fleet = await newFleet(db, active);
       const first = await held(db, fleet, (tx) => promotePrompt(tx, fleet.ids[one] ?? ""));
       const second = promote(fleet, fleet.ids[two]);
-      await somebodyWaits(query);
+      await waiting(query);
       await first.commit();
       expect(await second).toEqual({
         agentId: fleet.agentId,
@@ -159,7 +149,7 @@ suite("promotions at the same time", (database) => {
     const newcomer = newPrompt({ agentId: fleet.agentId, isActive: true });
     const inserting = await held(db, fleet, (tx) => tx.insert(agentPrompts).values(newcomer));
     const refusal = promote(fleet, fleet.ids[1]).catch((error: unknown) => databaseError(error));
-    await somebodyWaits(query);
+    await waiting(query);
     await inserting.commit();
     expect(await refusal).toMatchObject({ code: "23505", constraint: "agent_prompts_one_active" });
     expect(await activeOnes(db, fleet)).toEqual([newcomer.id]);
@@ -173,7 +163,7 @@ suite("promotions at the same time", (database) => {
       await tx.insert(agentPrompts).values(newPrompt({ agentId: fleet.agentId, isActive: true }));
     });
     const promotion = promote(fleet, fleet.ids[1]);
-    await somebodyWaits(query);
+    await waiting(query);
     await inserting.rollBack();
     expect(await promotion).toMatchObject({ steppedUp: fleet.ids[1], steppedDown: fleet.ids[0] });
     expect(await activeOnes(db, fleet)).toEqual([fleet.ids[1]]);
@@ -187,7 +177,7 @@ suite("promotions at the same time", (database) => {
       tx.delete(agentPrompts).where(eq(agentPrompts.id, id)),
     );
     const refusal = expect(promote(fleet, id)).rejects.toThrow(`no prompt ${id}`);
-    await somebodyWaits(query);
+    await waiting(query);
     await deleting.commit();
     await refusal;
     expect(await activeOnes(db, fleet)).toEqual([fleet.ids[0]]);

@@ -13,20 +13,11 @@ import {
 } from "../../src/schema/index.ts";
 import { newAgent, newExecutionLog, newHealth, newPerformanceMetric } from "../../src/testing.ts";
 import { type Query, openMigrated } from "../engine.ts";
+import { waiting } from "./waiting.ts";
 
 const A = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
 const B = "0c9d1a52-77aa-4c55-8d2e-5b1b5c1f6e01";
 const [FIRST, SECOND] = ["2026-03-01", "2026-03-02"];
-
-/** Waits until so many sessions of this database wait for a lock. */
-async function waiting(query: Query, count: number): Promise<void> {
-  for (;;) {
-    const [found] = await query<{ count: number }>(
-      "select count(*)::int as count from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-    );
-    if (found && found.count >= count) return;
-  }
-}
 
 /** Two organizations with an agent each and a log on both days. */
 async function onStage(

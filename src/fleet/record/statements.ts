@@ -4,6 +4,7 @@ import { byKey, isKey, textArray } from "../../client/sql.ts";
 import { type Batch, CHUNK_ENTRIES, COLUMNS, FIELDS, REFERENCES } from "./batch.ts";
 import { copyType } from "./binary-copy.ts";
 import type { Charge } from "../budgets.ts";
+import { IS_SHADOW, isFailure } from "../outcome.ts";
 
 /** The key of an entry without one: of its own time, if it names one. */
 export const NEW_ID =
@@ -81,10 +82,10 @@ export interface Asked {
 }
 
 /** When each run ended, and how. */
-const OUTCOMES = `coalesce(json_agg(json_build_object('agentId', agent_id,
+const OUTCOMES = sql`coalesce(json_agg(json_build_object('agentId', agent_id,
     'at', to_json(timestamp + coalesce(latency_ms, 0) * interval '1 millisecond') #>> '{}',
-    'outcome', case status when 'success' then 'success' else 'failure' end
-  )) filter (where action_type = 'agent_run' and status in ('success', 'failure', 'timeout') and not metadata ? 'shadow_of'), '[]')`;
+    'outcome', case when ${isFailure(sql`status`)} then 'failure' else status end
+  )) filter (where action_type = 'agent_run' and (status = 'success' or ${isFailure(sql`status`)}) and not ${IS_SHADOW}), '[]')`;
 const NO_LIST = sql.raw("'[]'::json");
 
 /** What new rows cost, by agent and day. */
@@ -108,7 +109,7 @@ export const insert = (
   new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning ${charges || outcomes ? OF_NEW : sql.raw("id")})
   select count(*)::int as inserted, exists (select from dangling) as dangling,
     case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids,
-    ${charges ? CHARGES : NO_LIST} as charges, ${outcomes ? sql.raw(OUTCOMES) : NO_LIST} as outcomes
+    ${charges ? CHARGES : NO_LIST} as charges, ${outcomes ? OUTCOMES : NO_LIST} as outcomes
   from new`;
 
 /** Every entry with a reference that leads nowhere: {@link insert} names the first of each. */
@@ -181,7 +182,7 @@ export const complete = (
     (select coalesce(json_agg(json_build_object('n', n, 'id', id) order by n), '[]') from completed) as completed,
     (select coalesce(json_agg(json_build_object('agent', agent_id, 'organization', organization_id, 'at', timestamp, 'usd', usd::text)), '[]')
       from completed where usd <> 0 and (is_reserved or ${charges}::boolean)) as charges,
-    ${outcomes ? sql.raw(`(select ${OUTCOMES} from completed)`) : NO_LIST} as outcomes`;
+    ${outcomes ? sql`(select ${OUTCOMES} from completed)` : NO_LIST} as outcomes`;
 
 /** What {@link complete} answers, by places. */
 export interface Completed {
