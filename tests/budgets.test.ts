@@ -446,6 +446,49 @@ suite("budgets", (database) => {
     expect(await theirs.spent(now)).toEqual([0.5, 0.5, 0.5]);
   });
 
+  test("windows are of UTC, whatever the session's time zone is", async () => {
+    const { as, agentId } = await newFleet({ dailyBudgetUsd: "1", onDailyExceeded: "pause" });
+    // Of a day, a week and a month that is over in one zone and has not begun in the other.
+    const now = at("2026-05-31T23:30");
+    for (const zone of ["Pacific/Kiritimati", "America/St_Johns", "Asia/Kathmandu"]) {
+      await as(async (tx) => {
+        await tx.execute(sql`select set_config('timezone', ${zone}, true)`);
+        const made = await reserveExecution(tx, { agentId, usd: "0.2", now });
+        expect(made.allowed).toBe(true);
+        const states = await budgetStatus(tx, { now });
+        expect(states.map(({ resetsAt }) => resetsAt)).toEqual([
+          at("2026-06-01T00:00"),
+          at("2026-06-01T00:00"),
+          at("2026-06-01T00:00"),
+        ]);
+        expect(await refreshBudgets(tx, { now })).toEqual([]);
+      });
+    }
+    const refused = await as(async (tx) => {
+      await tx.execute(sql`select set_config('timezone', 'Pacific/Kiritimati', true)`);
+      return reserveExecution(tx, { agentId, usd: "0.5", now });
+    });
+    expect(refused).toMatchObject({ allowed: false, resetsAt: at("2026-06-01T00:00") });
+    expect(refused.exceeded).toMatchObject([{ window: "daily", spentUsd: "0.6" }]);
+  });
+
+  test("claims that name no organization see no agent and no budget", async () => {
+    const { agentId, spend, spent } = await newFleet({ dailyBudgetUsd: "1" });
+    const now = at("2026-03-04T12:00");
+    await spend("0.5", now);
+    for (const organization_id of ["no uuid", null, 7, `${randomUUID()}'`]) {
+      await withOrganization(database.db, { organization_id }, async (tx) => {
+        expect(await budgetStatus(tx, { now })).toEqual([]);
+        expect(await refreshBudgets(tx, { now })).toEqual([]);
+        expect(await expireExecutions(tx, { olderThan: new Date() })).toEqual({ expired: 0 });
+        await expect(reserveExecution(tx, { agentId, usd: "0.1", now })).rejects.toThrow(
+          `no agent ${agentId}`,
+        );
+      });
+    }
+    expect(await spent(now)).toEqual([0.5, 0.5, 0.5]);
+  });
+
   test("a limit of zero lets only what is free through, and no budget lets all through", async () => {
     const none = await newFleet();
     const zero = await newFleet({ dailyBudgetUsd: "0", onDailyExceeded: "pause" });
@@ -466,6 +509,8 @@ suite("budgets", (database) => {
     for (const [given, path] of [
       [{ usd: "-1" }, "usd"],
       [{ usd: "cheap" }, "usd"],
+      [{ usd: "NaN" }, "usd"],
+      [{ usd: "Infinity" }, "usd"],
       [{ agentId: "x" }, "agentId"],
       [{ executionId: "x" }, "executionId"],
     ] as const) {

@@ -1,7 +1,10 @@
+import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { once } from "node:events";
 import { eq, sql } from "drizzle-orm";
 import { expect, test } from "vitest";
 import { connect } from "../../src/client/connect.ts";
+import { databaseError } from "../../src/client/errors.ts";
 import { type Executor, one } from "../../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
 import {
@@ -14,6 +17,7 @@ import { guardedExecution } from "../../src/fleet/guard.ts";
 import { recordExecutions } from "../../src/fleet/record/record.ts";
 import { agentExecutionLogs, agentRegistry, costBudgets } from "../../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../../src/testing.ts";
+import { environment, printed } from "../cli.ts";
 import { suite } from "../engine.ts";
 
 const LIMIT = "0.50";
@@ -201,6 +205,83 @@ suite("budgets under many callers", (database) => {
       tx.$count(agentExecutionLogs, eq(agentExecutionLogs.status, "running")),
     );
     expect(running).toBe(0);
+  });
+
+  test("in a transaction of REPEATABLE READ nobody spends what another has spent meanwhile", async () => {
+    const { organization, agentId } = await newFleet("0.01");
+    const { db, close } = connect(database.url, { max: 2 });
+    const late = db.transaction(
+      async (tx) => {
+        await tx.execute(sql`select count(*) from cost_budgets`);
+        const first = await withOrganization(database.db, organization, (other) =>
+          reserveExecution(other, { agentId, usd: CALL }),
+        );
+        expect(first.allowed).toBe(true);
+        return reserveExecution(tx, { agentId, usd: CALL });
+      },
+      { isolationLevel: "repeatable read" },
+    );
+    await expect(late).rejects.toSatisfy((error) => databaseError(error)?.code === "40001");
+    await close();
+  });
+
+  test("connections that are killed during the work keep no end out of the books", async () => {
+    const fleet = await newFleet();
+    const { organization, agentId } = fleet;
+    const { db, close } = connect(database.url, { max: 2, connectTimeout: 10 });
+    const told: Error[] = [];
+    const call = await guardedExecution(
+      db,
+      {
+        ...{ organization, agentId, usd: "0.2" },
+        columns: () => ({ estimatedCostUsd: CALL }),
+        onUnrecorded: (error) => told.push(error),
+      },
+      async () =>
+        database.query(
+          "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+        ),
+    );
+    await close();
+    expect([call.allowed, told]).toEqual([true, []]);
+    expect(await books(fleet)).toMatchObject({
+      ledger: "0.0100",
+      counters: Array(6).fill("0.0100"),
+    });
+  });
+
+  test("a process that is killed during the work leaves a running row, which expires and gives back what it held", async () => {
+    const fleet = await newFleet();
+    const { organization, agentId } = fleet;
+    const script = `
+      const { connect, guardedExecution } = await import("./src/index.ts");
+      const { db } = connect(process.env.DATABASE_URL);
+      await guardedExecution(
+        db,
+        { organization: "${organization}", agentId: "${agentId}", usd: "0.2" },
+        () => new Promise(() => { console.log("working"); setInterval(() => {}, 1000); }),
+      );`;
+    const child = spawn(
+      process.execPath,
+      ["--import", "tsx", "--input-type=module", "--eval", script],
+      {
+        env: { ...environment(), DATABASE_URL: database.url },
+        stdio: ["ignore", "pipe", "inherit"],
+      },
+    );
+    await printed(child.stdout, /working/);
+    child.kill("SIGKILL");
+    await once(child, "exit");
+    const act: Act = (work) => withOrganization(database.db, organization, work);
+    const held = await books(fleet);
+    expect(held).toMatchObject({ ledger: "0.2000", counters: Array(6).fill("0.2000") });
+    expect(await act((tx) => expireExecutions(tx, { olderThan: new Date() }))).toEqual({
+      expired: 1,
+    });
+    expect(await books(fleet)).toMatchObject({
+      ledger: "0.0000",
+      counters: Array(6).fill("0.0000"),
+    });
   });
 
   test("who waits for a budget over a refresh is in it afterwards", async () => {
