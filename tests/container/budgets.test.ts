@@ -19,6 +19,7 @@ import { agentExecutionLogs, agentRegistry, costBudgets } from "../../src/schema
 import { newAgent, newExecutionLog } from "../../src/testing.ts";
 import { environment, printed } from "../cli.ts";
 import { suite } from "../engine.ts";
+import { pgbouncer, startPooler } from "./pgbouncer.ts";
 
 const LIMIT = "0.50";
 const CALL = "0.01";
@@ -206,6 +207,33 @@ suite("budgets under many callers", (database) => {
     );
     expect(running).toBe(0);
   });
+
+  test.skipIf(!pgbouncer)(
+    "behind a pooler organizations that share one connection spend each its own",
+    async () => {
+      const pooler = await startPooler(database.url, 1);
+      const { db, close } = connect(pooler.url("guard"), { max: 8 });
+      const fleets = await Promise.all([newFleet("0.05"), newFleet("0.05"), newFleet("0.05")]);
+      const calls = await Promise.all(
+        fleets.flatMap(({ organization, agentId }) =>
+          Array.from({ length: 10 }, async () =>
+            guardedExecution(
+              db,
+              { organization, agentId, usd: CALL, columns: () => ({ estimatedCostUsd: CALL }) },
+              () => 1,
+            ),
+          ),
+        ),
+      );
+      await close();
+      await pooler.stop();
+      expect(calls.filter(({ allowed }) => allowed)).toHaveLength(15);
+      for (const fleet of fleets) {
+        const { counters, ledger } = await books(fleet);
+        expect([ledger, ...new Set(counters)]).toEqual(["0.0500", "0.0500"]);
+      }
+    },
+  );
 
   test("in a transaction of REPEATABLE READ nobody spends what another has spent meanwhile", async () => {
     const { organization, agentId } = await newFleet("0.01");
