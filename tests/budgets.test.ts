@@ -562,7 +562,8 @@ function spentIn(ledger: readonly Row[], now: Date): number[] {
 
 suite("budgets, as a model of them says", (database) => {
   const organization = randomUUID();
-  const limit = 100;
+  const limit = 30;
+  const seen = { allowed: 0, refused: 0, completed: 0 };
   beforeAll(() =>
     withOrganization(database.db, organization, (tx) =>
       tx.insert(agentRegistry).values(newAgent()),
@@ -616,8 +617,10 @@ suite("budgets, as a model of them says", (database) => {
         });
         expect(allowed).toBe((spentIn(charged, now)[2] ?? 0) + cents <= limit);
         if (allowed) charged.push(made);
+        seen[allowed ? "allowed" : "refused"]++;
       } else if (kind === "complete" && chosen) {
         await recordExecutions(tx, [entry(chosen)], { now });
+        seen.completed++;
         Object.assign(chosen, { cents, isRunning: false });
       } else if (kind === "expire") {
         await expireExecutions(tx, { olderThan: new Date(now.getTime() - 86_400_000), now });
@@ -645,14 +648,7 @@ suite("budgets, as a model of them says", (database) => {
         ),
         { numRuns: RUNS, ...(SEED === undefined ? {} : { seed: Number(SEED) }) },
       );
-      const [left] = rows<{ n: number }>(
-        await withServiceRole(database.db, (tx) =>
-          tx.execute(
-            sql`select count(*)::int as n from agent_execution_logs where status = 'running'`,
-          ),
-        ),
-      );
-      expect(left?.n).toBeGreaterThan(0);
+      expect(Math.min(seen.allowed, seen.refused, seen.completed)).toBeGreaterThan(0);
     },
   );
 });
