@@ -111,6 +111,7 @@ export * from "./fleet/health.ts";
 export { type Period, executionsBetween } from "./fleet/outcome.ts";
 export * from "./fleet/assignment.ts";
 export * from "./fleet/canaries.ts";
+export * from "./fleet/evaluation.ts";
 export * from "./fleet/explain.ts";
 export * from "./fleet/learnings.ts";
 export { type LockHolder, LockedError } from "./operate/migrate/lock.ts";

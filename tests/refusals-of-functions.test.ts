@@ -238,6 +238,20 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /expireExecutions: olderThan must be a valid Date/,
     },
   ],
+  draftEvaluation: [
+    {
+      refuse: asTenant((tx) =>
+        root.draftEvaluation(tx, { agentId: ORGANIZATION, from: "2026-03-01", to: "2026-03-02" }),
+      ),
+      says: /draftEvaluation: no agent/,
+    },
+    {
+      refuse: asTenant((tx) =>
+        root.draftEvaluation(tx, { agentId: ORGANIZATION, from: "2026-03-02", to: "2026-03-01" }),
+      ),
+      says: /expected no day before from/,
+    },
+  ],
   executionsBetween: [
     {
       refuse: () => root.executionsBetween({ from: new Date(Number.NaN), to: new Date() }),
