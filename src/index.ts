@@ -133,5 +133,6 @@ export * from "./schema/index.ts";
 export * from "./operate/migrate/install-script.ts";
 export * from "./fleet/search.ts";
 export * from "./fleet/shadow-tests.ts";
+export * from "./fleet/slas.ts";
 export * from "./values.ts";
 export * from "./zod.ts";

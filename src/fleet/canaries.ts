@@ -16,7 +16,7 @@ import { begun, lockedAgent, requireActive, requireFreeTraffic } from "./experim
 import { executionsOfSpan, isFailure } from "./outcome.ts";
 import type { CanaryStatus } from "../values.ts";
 import { promotePrompt } from "./prompts.ts";
-import { CLOCK, clock, lockAgent } from "./steps.ts";
+import { CLOCK, clock, lockAgent, written } from "./steps.ts";
 
 /** A canary to begin. A limit that is left out is as the table has it; null never rolls back. */
 export interface CanaryStart
@@ -159,9 +159,6 @@ const lockCanary = (tx: Executor, caller: string, id: string) =>
 const missing = (caller: string, id: string) =>
   `${caller}: no canary ${id}, or it is not this caller's`;
 
-/** As JSON has an instant, whatever the session's time zone. */
-const written = (instant: SQL): SQL =>
-  sql`to_char(${instant} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
 const WRITTEN = String.raw`^\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\d\.\d{3}Z$`;
 
 const begins = (stage: SQL, instant: SQL): SQL =>

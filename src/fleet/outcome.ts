@@ -119,7 +119,7 @@ export const executionsOfSpan = (whose: "own" | "shadow"): SQL => sql`
     sql`(${withStart(sql`
     select ${OF_LOG}, user_id, quality_score, metadata ->> 'shadow_of' as shadow_of from (
       select * from public.agent_execution_logs where ${isKey("agent_id", "span.agent_id")}
-        and timestamp >= span.since - ${LOOK_BACK} and timestamp < span.seen
+        and timestamp >= (select span.since - ${LOOK_BACK}) and timestamp < span.seen
       order by agent_id, timestamp desc offset 0
     ) as row
     where ${whose === "own" ? sql`not` : undefined} (${IS_SHADOW})`)})`,

@@ -11,6 +11,10 @@ export const CLOCK: SQL<Date> = sql<Date>`date_trunc('milliseconds', clock_times
 export const clock = (now: Date | undefined): SQL =>
   sql`(select coalesce(${now?.toISOString() ?? null}::timestamptz, ${CLOCK}) as now)`;
 
+/** As JSON has an instant, whatever the session's time zone. */
+export const written = (instant: SQL): SQL =>
+  sql`to_char(${instant} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`;
+
 /**
  * An instant in ISO form.
  * @param name as the message has it, `refreshHealth: now`
