@@ -215,9 +215,15 @@ export function databaseUrls(
   return withMigrationUrl(settle(databaseNames, found(overrides, options)));
 }
 
-/** The thresholds passed, the rest by default; by the rules of `loadConfig`, but reading nothing else. */
-export function healthThresholds(overrides: Overrides<HealthThresholds> = {}): HealthThresholds {
-  return settle(healthNames, new Map(passed(overrides)));
+/**
+ * The thresholds passed, the rest by default; by the rules of `loadConfig`, but reading nothing else. With `options`,
+ * which may be `{}`, those of the environment come before the defaults.
+ */
+export function healthThresholds(
+  overrides: Overrides<HealthThresholds> = {},
+  options?: ConfigOptions,
+): HealthThresholds {
+  return settle(healthNames, options ? found(overrides, options) : new Map(passed(overrides)));
 }
 
 function withMigrationUrl<Urls extends DatabaseUrls>(urls: Urls): Urls {

@@ -107,6 +107,8 @@ export {
   resolveAlerts,
 } from "./fleet/alerts.ts";
 export * from "./fleet/dependencies.ts";
+export * from "./fleet/governance.ts";
+export type { StandingAlert, StandingAlerts } from "./fleet/governance-alerts.ts";
 export * from "./fleet/health.ts";
 export { type Period, executionsBetween } from "./fleet/outcome.ts";
 export * from "./fleet/assignment.ts";

@@ -518,6 +518,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /rollBackPrompt/,
     },
   ],
+  runGovernance: [
+    away((db) => root.runGovernance(db)),
+    {
+      refuse: (db) => root.runGovernance(db, { since: SECRET }),
+      says: /runGovernance: since must be a day/,
+    },
+  ],
   rollUpMetrics: [
     {
       refuse: asTenant((tx) => root.rollUpMetrics(tx, { from: SECRET, to: "2026-01-01" })),

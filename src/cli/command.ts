@@ -62,6 +62,12 @@ export function seconds(text: string): number {
   throw new InvalidArgumentError("It takes a number of seconds, 0 or more.");
 }
 
+/** Parses an option that takes an organization. */
+export function uuid(text: string): string {
+  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return text;
+  throw new InvalidArgumentError("It takes a uuid.");
+}
+
 export interface TargetOptions {
   readonly url?: string;
   readonly directory?: string;
@@ -77,21 +83,24 @@ export function targetCommand(...[name, help]: Parameters<typeof command>): Comm
     .addOption(directoryOption());
 }
 
+/** How {@link withTarget} opens it. */
+interface TargetUse extends TargetOptions {
+  readonly create?: boolean;
+  /** What an interrupt does. Default: it ends the process at once; what is open is rolled back by the server. */
+  readonly interrupted?: (() => void) | undefined;
+}
+
 /**
  * Opens the target, says on stderr which it is, and closes it after `work`. Only with `create`
- * is an embedded database made, and only in a directory that was named. An interrupt ends the process
- * at once: what is open is a transaction, and the server rolls it back.
+ * is an embedded database made, and only in a directory that was named.
  */
 export async function withTarget<T>(
-  { create = false, ...options }: TargetOptions & { create?: boolean },
+  { create = false, interrupted = endAtOnce, ...options }: TargetUse,
   work: (connection: Connection) => Promise<T>,
 ): Promise<T> {
   if (!create || options.directory === undefined) demandTarget(options);
   const connection = await openTarget(options);
-  const forget = untilInterrupted(() => {
-    progress("interrupted");
-    process.exit(EXIT.interrupted);
-  });
+  const forget = untilInterrupted(interrupted);
   try {
     progress(connection.label);
     return await work(connection);
@@ -99,6 +108,11 @@ export async function withTarget<T>(
     forget();
     await connection.close();
   }
+}
+
+function endAtOnce(): never {
+  progress("interrupted");
+  process.exit(EXIT.interrupted);
 }
 
 /** Calls `stop` once at Ctrl-C, or when the process is told to end; what it returns takes that back. */

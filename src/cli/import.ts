@@ -12,7 +12,14 @@ import {
   type ImportResult,
   importExecutions,
 } from "../ingest/import.ts";
-import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import {
+  EXIT,
+  type TargetOptions,
+  jsonOption,
+  targetCommand,
+  uuid,
+  withTarget,
+} from "./command.ts";
 import { err, print, printJson, progress, table } from "./print.ts";
 
 interface Options extends TargetOptions {
@@ -195,12 +202,6 @@ const cells = (summary: FileSummary) => [
   String(summary.refused),
   String(summary.skipped),
 ];
-
-/** Parses `--organization`. */
-function uuid(text: string): string {
-  if (/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(text)) return text;
-  throw new InvalidArgumentError("It takes a uuid.");
-}
 
 /** Parses `--start`. */
 function instant(text: string): Date {

@@ -11,6 +11,8 @@ import { devCommand } from "./dev.ts";
 import { diffCommand } from "./diff.ts";
 import { doctorCommand } from "./doctor.ts";
 import { ejectCommand } from "./eject.ts";
+import { explainCommand } from "./explain.ts";
+import { governCommand } from "./govern.ts";
 import { importCommand } from "./import.ts";
 import { initCommand } from "./init.ts";
 import { migrateCommand } from "./migrate.ts";
@@ -50,6 +52,8 @@ for (const subcommand of [
   sqlCommand,
   ejectCommand,
   importCommand,
+  explainCommand,
+  governCommand,
   rebuildCommand,
   rolesCommand,
   demoCommand,

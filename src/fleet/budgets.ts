@@ -177,6 +177,10 @@ export interface BudgetState {
   readonly spentUsd: string;
   /** US dollars, exact, never below 0. `null`: no limit. */
   readonly remainingUsd: string | null;
+  /** Whether something is spent, and nothing of the limit is left. */
+  readonly isSpent: boolean;
+  /** Whether something is spent, and as much as `alert_at_percentage` of the limit. */
+  readonly isAlertDue: boolean;
   /** What happens beyond the limit; `null`: nothing. */
   readonly action: BudgetAction | null;
   /** The first instant after the window. */
@@ -206,6 +210,8 @@ export async function budgetStatus(
       select b.id as "budgetId", b.agent_id as "agentId", b.organization_id as "organizationId", w.span as "window",
         w.limit_usd::text as "limitUsd", w.spent_usd::text as "spentUsd",
         greatest(w.limit_usd - w.spent_usd, case when w.limit_usd is not null then 0 end)::text as "remainingUsd",
+        w.spent_usd > 0 and coalesce(w.spent_usd >= w.limit_usd, false) as "isSpent",
+        w.spent_usd > 0 and coalesce(w.spent_usd >= w.limit_usd * b.alert_at_percentage / 100, false) as "isAlertDue",
         w.action, to_json(w.ends_at) #>> '{}' as "resetsAt"
       from public.cost_budgets as b
       cross join lateral meta_agent.budget_windows(b, coalesce(${moment}, statement_timestamp())) as w

@@ -11,6 +11,7 @@ import { rollBackCanary, startCanary, stepCanary } from "../../src/fleet/canarie
 import { type Connection, connect } from "../../src/client/connect.ts";
 import type { Transaction } from "../../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
+import { runGovernance } from "../../src/fleet/governance.ts";
 import { supersedeLearning } from "../../src/fleet/learnings.ts";
 import { refreshPromptCounters } from "../../src/fleet/prompt-counters.ts";
 import { promotePrompt, rollBackPrompt, setBaseline } from "../../src/fleet/prompts.ts";
@@ -19,11 +20,22 @@ import {
   abTests,
   agentExecutionLogs,
   agentPrompts,
+  agentSlas,
+  alertHistory,
   canaryDeployments,
+  costBudgets,
   improvementProposals,
   learningLog,
+  slaCompliance,
 } from "../../src/schema/index.ts";
-import { newAbTest, newExecutionLog, newLearning, newProposal } from "../../src/testing.ts";
+import {
+  newAbTest,
+  newBudget,
+  newExecutionLog,
+  newLearning,
+  newProposal,
+  newSla,
+} from "../../src/testing.ts";
 import { suite } from "../engine.ts";
 import { type Fleet, newFleet } from "../fleet.ts";
 
@@ -256,6 +268,44 @@ suite("many at once", (database) => {
       const prompts = await tx.select().from(agentPrompts).where(inArray(agentPrompts.id, ids));
       expect(prompts.map(({ totalExecutions }) => totalExecutions)).toEqual([1, 1, 1, 1]);
     });
+  });
+
+  test("8 rounds of governance at once do what one does: a canary one step, each finding one alert, raised once", async () => {
+    const fleet = await newFleet(database.db);
+    const { agentId, ids, as } = fleet;
+    await as(async (tx) => {
+      const stages = [{ traffic: 0.1 }, { traffic: 0.5 }];
+      await startCanary(tx, { agentId, canaryPromptId: ids[1], stages, now: START });
+      const budget = newBudget({ agentId, dailyBudgetUsd: "50", updatedAt: START });
+      await tx.insert(costBudgets).values(budget);
+      await tx
+        .insert(agentSlas)
+        .values(newSla({ agentId, targetSuccessRate: 0.99, measurementWindow: "calendar_day" }));
+      await tx.insert(agentExecutionLogs).values(
+        Array.from({ length: 80 }, (_, n) =>
+          newExecutionLog({
+            ...{ agentId, actionType: "agent_run", estimatedCostUsd: "1", timestamp: minutes(1) },
+            ...{ promptVersionId: ids[n < 60 ? 1 : 0], status: n < 60 ? "success" : "failure" },
+          }),
+        ),
+      );
+    });
+    const results = await Promise.all(
+      Array.from({ length: 8 }, () =>
+        runGovernance(many?.db ?? database.db, { now: minutes(5), minExecutions: 50 }),
+      ),
+    );
+    expect(results.flatMap(({ problems }) => problems)).toEqual([]);
+    const [canary] = await as((tx) => tx.select().from(canaryDeployments));
+    expect(canary).toMatchObject({ status: "running", currentStage: 2 });
+    const alerts = await as((tx) => tx.select().from(alertHistory));
+    expect(alerts.map(({ alertType }) => alertType).toSorted()).toEqual([
+      ...["agent_health", "budget", "error_budget", "service_level"],
+    ]);
+    for (const { details } of alerts) expect(details).toMatchObject({ occurrences: 1 });
+    const raised = results.flatMap((result) => result.alerts?.raised ?? []);
+    expect(raised.filter(({ agentId: of }) => of === agentId)).toHaveLength(4);
+    expect(await as((tx) => tx.$count(slaCompliance))).toBe(2);
   });
 
   test("learnings superseded in a ring leave the ring open; of the naive it closes", async () => {

@@ -49,6 +49,33 @@ describe("the first minute", () => {
     expect(counts[2]).toBe(0);
   });
 
+  test("explain tells why an agent's prompt is live, and what nobody did", async () => {
+    const { code, stdout } = await cli(["explain", "lead-qualifier", "--directory", directory]);
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^lead-qualifier 1\.0\.0 is live, since /);
+    expect(stdout).toMatch(/^ {2}A\/B test +“lead-qualifier 1\.1\.0”, as control, running/m);
+    expect(stdout).toMatch(/^ {2}missing +no proposal deployed it$/m);
+    const unknown = ["explain", "lead-qualifier@9", "--directory", directory];
+    expect(await cli(unknown)).toMatchObject({
+      code: 1,
+      stdout: "",
+      stderr: expect.stringContaining("no version 9 of an agent lead-qualifier is to be seen"),
+    });
+  });
+
+  test("govern does a round; with --every it goes on until it is told to stop", async () => {
+    const words = ["govern", "--since", "2026-01-01", "--directory", directory];
+    const { code, stdout } = await cli([...words, "--json"]);
+    expect(code).toBe(0);
+    const result: object = JSON.parse(stdout);
+    expect(result).toMatchObject({ health: { written: 6 }, problems: [] });
+    const running = start(["govern", "--every", "1", "--directory", directory]);
+    await printed(running.stdout, /alerts .*\n[^]*alerts /);
+    running.kill("SIGTERM");
+    expect(await finished(running)).toMatchObject({ code: 0 });
+    expect(await cli(["govern", "--every", "0"])).toMatchObject({ code: 64 });
+  });
+
   test("dev serves it to drizzle-kit until it is told to stop; a taken directory is said", async () => {
     const server = start(["dev", "--port", "0", "--directory", directory]);
     const outcome = finished(server);
