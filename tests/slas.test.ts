@@ -291,8 +291,9 @@ suite("service levels", (database) => {
     await fleet.as((tx) =>
       tx.execute(sql`insert into ${agentExecutionLogs} (agent_id, execution_id, timestamp, action_type, status, latency_ms)
         select ${fleet.agentId}, gen_random_uuid(), at, 'agent_run',
-          case when at >= '2026-03-04T03:17Z' and at < '2026-03-04T03:43Z' or n % 50 = 0 then 'failure' else 'success' end, 100
-        from generate_series(1, 2880) as n, lateral (select timestamptz '2026-03-04T00:00Z' + n * interval '30 s' as at) as of`),
+          case when at >= '2026-03-04T03:17Z' and at < '2026-03-04T03:43Z' or n % 100 = 0 then 'failure' else 'success' end, 100
+        from generate_series(0, 2879) as n, lateral (select timestamptz '2026-03-04T00:00Z' + n * interval '30 s' as at) as of
+        where n % 2 = 0 or n % 100 = 1`),
     );
     const row = await measured(fleet, at("2026-03-04T23:59:59"));
     expect(row).toMatchObject({
