@@ -161,6 +161,7 @@ export async function fillSkewed(db: Database, large: LargeOrganization): Promis
     `insert into agent_prompts (id, agent_id, version, system_prompt, organization_id)
       select ('00000000-0000-4000-a000-' || right(id::text, 12))::uuid, id, '1', 'You are helpful.', organization_id
       from agent_registry`,
+    `insert into agent_slas (agent_id, organization_id) select id, organization_id from agent_registry`,
     `insert into agent_execution_logs (id, agent_id, execution_id, timestamp, action_type, input_data, latency_ms, status,
         error_type, quality_score, organization_id)
       select ${log}, ${agent}, ${log}, timestamptz '${day}Z' + n * interval '1 day' / ${large.logs}, 'llm_call',

@@ -252,6 +252,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /expected no day before from/,
     },
   ],
+  errorBudgets: [
+    {
+      refuse: asTenant((tx) => root.errorBudgets(tx, { agentId: "x", minFailures: 0 })),
+      says: /agentId[^]*minFailures/,
+    },
+  ],
   executionsBetween: [
     {
       refuse: () => root.executionsBetween({ from: new Date(Number.NaN), to: new Date() }),
@@ -359,6 +365,16 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
     {
       refuse: asTenant((tx) => root.markAlertsSent(tx, { channel: "slack", alerts: [badClaim] })),
       says: /at alerts\[0\]/,
+    },
+  ],
+  measureSlas: [
+    {
+      refuse: asTenant((tx) => root.measureSlas(tx, { agentId: "x" })),
+      says: /agentId/,
+    },
+    {
+      refuse: asTenant((tx) => root.measureSlas(tx, { now: new Date(Number.NaN) })),
+      says: /now/,
     },
   ],
   migrate: [

@@ -172,8 +172,8 @@ export const agentSlas = tenantTable(
     /** Percent, 0 to 100. NULL: not promised. The mean quality score to reach. */
     targetQualityScore: percent("target_quality_score").default(sql`80.00`),
     /**
-     * Over what time it is measured. Open: `rolling_30d`, `calendar_month`, whatever the report
-     * understands.
+     * Over what time it is measured. Open: `measureSlas` understands `rolling_<n>d`, `calendar_day`,
+     * `calendar_week` and `calendar_month`.
      */
     measurementWindow: text("measurement_window").notNull().default("rolling_30d"),
     /** Whether the promise holds now. */
@@ -206,7 +206,7 @@ export const slaCompliance = tenantTable(
     periodStart: day("period_start").notNull(),
     /** `YYYY-MM-DD`, the last day of the period, inclusive. Not before the start. */
     periodEnd: day("period_end").notNull(),
-    /** Ratio, 0 to 1. Share of the period the agent answered. NULL: not measured. */
+    /** Ratio, 0 to 1. Share of the minutes so far that were not down. NULL: not measured. */
     actualAvailability: ratio("actual_availability"),
     /** Milliseconds. Half of the answers took no longer. NULL: not measured. */
     actualP50LatencyMs: milliseconds("actual_p50_latency_ms"),
@@ -228,11 +228,14 @@ export const slaCompliance = tenantTable(
     qualityMet: boolean("quality_met"),
     /** Whether all that is promised was kept. NULL: not judged. */
     overallCompliant: boolean("overall_compliant"),
-    /** Minutes. How much of the period the promise was broken. */
+    /** Minutes. How many were down: an execution failed in them and none succeeded. */
     breachMinutes: minutes("breach_minutes").notNull().default(0),
-    /** What went wrong and when. NULL: nothing did, or it is not kept. */
+    /**
+     * What went wrong and when: `failed` and `timeout` executions, the longest `outages`. NULL: nothing
+     * did, or it is not kept.
+     */
     breachDetails: jsonObject("breach_details", "breachDetails"),
-    /** When the measurement was stored. */
+    /** As of when it was measured. */
     createdAt: createdAt(),
   },
   (t) => [

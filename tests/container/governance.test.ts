@@ -16,6 +16,7 @@ import { supersedeLearning } from "../../src/fleet/learnings.ts";
 import { refreshPromptCounters } from "../../src/fleet/prompt-counters.ts";
 import { promotePrompt, rollBackPrompt, setBaseline } from "../../src/fleet/prompts.ts";
 import { moveProposal } from "../../src/fleet/proposals.ts";
+import { measureSlas } from "../../src/fleet/slas.ts";
 import {
   abTests,
   agentExecutionLogs,
@@ -343,5 +344,78 @@ suite("many at once", (database) => {
       await tx.update(learningLog).set({ supersededBy: by }).where(eq(learningLog.id, id));
     });
     expect(naive).toBe(4);
+  });
+
+  /** An agent with two SLAs, whose windows are three periods. */
+  async function promised() {
+    const fleet = await newFleet(database.db);
+    const { agentId } = fleet;
+    const [week, days] = ["calendar_week", "rolling_3d"].map((measurementWindow) =>
+      newSla({ agentId, measurementWindow }),
+    );
+    if (!week || !days) throw new Error("two windows are two SLAs");
+    await fleet.as((tx) => tx.insert(agentSlas).values([week, days]));
+    const ofAgent = eq(slaCompliance.agentId, agentId);
+    return {
+      fleet,
+      reports: () => database.db.select().from(slaCompliance).where(ofAgent),
+      /** One that fails, committed at once. */
+      record: () =>
+        fleet.as((tx) =>
+          tx
+            .insert(agentExecutionLogs)
+            .values(newExecutionLog({ agentId, timestamp: START, status: "failure" })),
+        ),
+      measure: (tx: Transaction, n: number) =>
+        measureSlas(tx, { now: minutes(60), ...(n % 2 === 0 ? {} : { agentId }) }),
+      /** Reads the log, and writes what it said. */
+      naive: async (tx: Transaction, meet: () => Promise<unknown>) => {
+        const logs = await tx.select().from(agentExecutionLogs);
+        await meet();
+        const breachDetails = { failed: logs.length };
+        const period = { periodStart: "2026-02-23", periodEnd: "2026-03-01" };
+        return tx
+          .insert(slaCompliance)
+          .values({ agentId, slaId: week.id, ...period, breachDetails })
+          .onConflictDoUpdate({
+            target: [slaCompliance.agentId, slaCompliance.periodStart, slaCompliance.periodEnd],
+            set: { breachDetails },
+          })
+          .returning();
+      },
+    };
+  }
+
+  test("16 who measure SLAs write each period once, and nobody is refused; of the naive all write it", async () => {
+    const { fleet, measure, reports } = await promised();
+    const results = await crowd(fleet, 16, measure);
+    const told = results.map((one) => (one ? one.written.length + one.unchanged.length : 0));
+    expect(told).toEqual(results.map(() => 3));
+    expect(results.flatMap((one) => one?.written ?? [])).toHaveLength(3);
+    expect(await reports()).toHaveLength(3);
+
+    const twin = await promised();
+    const written = await crowd(twin.fleet, 16, (tx, _, meet) => twin.naive(tx, meet));
+    expect(written.flat()).toHaveLength(16);
+  });
+
+  test("of 16 who record a failure and then measure the last one leaves what all recorded; the naive may leave less", async () => {
+    const failed = async ({ reports }: Pick<Awaited<ReturnType<typeof promised>>, "reports">) =>
+      (await reports()).flatMap(({ breachDetails }) => breachDetails?.["failed"] ?? []);
+    const promise = await promised();
+    await crowd(promise.fleet, 16, async (tx, n) => {
+      await promise.record();
+      return promise.measure(tx, n);
+    });
+    expect(await failed(promise)).toEqual([16, 16]);
+
+    const twin = await promised();
+    await crowd(twin.fleet, 1, (tx) =>
+      twin.naive(tx, async () => {
+        await twin.record();
+        await twin.fleet.as((other) => twin.naive(other, () => Promise.resolve()));
+      }),
+    );
+    expect(await failed(twin)).toEqual([0]);
   });
 });

@@ -21,6 +21,7 @@ import { refreshHealth } from "../../src/fleet/health.ts";
 import { recordExecutions } from "../../src/fleet/record/record.ts";
 import { rollUpMetrics } from "../../src/fleet/rollup.ts";
 import { findSimilarExecutions } from "../../src/fleet/search.ts";
+import { errorBudgets, measureSlas } from "../../src/fleet/slas.ts";
 import { newExecutionLog } from "../../src/testing.ts";
 import { suite } from "../engine.ts";
 
@@ -201,6 +202,27 @@ suite("one large organization among 4,000 small ones", (database) => {
       });
       expect(both.logs).toBeLessThanOrEqual(5 * LARGE.logs);
       expect(both.all).toBeLessThan(16 * (LARGE.agents + LARGE.logs));
+    });
+
+    test("service levels and their budgets are measured by each agent's own rows of the log, each read once", async () => {
+      const now = new Date(`${tenant.day}T24:00:00Z`);
+      const measured = await rowsRead(async (tx) =>
+        expect((await measureSlas(tx, { now })).written).toHaveLength(LARGE.agents),
+      );
+      expect(measured.logs).toBe(LARGE.logs);
+      expect(measured.all).toBeLessThan(8 * (LARGE.agents + LARGE.logs));
+      const again = await rowsRead(async (tx) => {
+        await measureSlas(tx, { now });
+        expect((await measureSlas(tx, { now })).unchanged).toHaveLength(LARGE.agents);
+      });
+      expect(again.logs).toBe(2 * LARGE.logs);
+      expect(again.all).toBeLessThan(16 * (LARGE.agents + LARGE.logs));
+      const read = await rowsRead(async (tx) =>
+        expect((await errorBudgets(tx, { now })).budgets).toHaveLength(LARGE.agents),
+      );
+      expect(read.logs).toBe(LARGE.logs);
+      const ofOne = await rowsRead((tx) => measureSlas(tx, { now, agentId: tenant.agentId }));
+      expect(ofOne.all).toBeLessThan(50);
     });
 
     test("recording reads what the entries name, however large the organization", async () => {
