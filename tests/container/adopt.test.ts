@@ -8,7 +8,7 @@ import { adopt } from "../../src/operate/adopt/adopt.ts";
 import { connect } from "../../src/client/connect.ts";
 import { diff } from "../../src/operate/drift/diff.ts";
 import { migrate, migrationStatus } from "../../src/operate/migrate/migrate.ts";
-import { cli, environment } from "../cli.ts";
+import { DRIZZLE_KIT, cli, environment } from "../cli.ts";
 import { contents } from "../contents.ts";
 import { type TestDatabase, openEmpty, openUrl } from "../engine.ts";
 import { fillSeed, makeSeed } from "../made-by-seed.ts";
@@ -44,7 +44,7 @@ describe.skipIf(inject("server") === "")("adopt on a server", () => {
       config,
       JSON.stringify({ dialect: "postgresql", out, dbCredentials: { url: database.url } }),
     );
-    await promisify(execFile)("npx", ["drizzle-kit", "migrate", "--config", config], {
+    await promisify(execFile)(process.execPath, [DRIZZLE_KIT, "migrate", "--config", config], {
       env: environment(),
     });
     await rm(folder, { recursive: true });
