@@ -13,6 +13,7 @@ import { join } from "node:path";
 import type { Connection } from "./client/connect.ts";
 import { type PgliteServer, servePglite } from "./client/pglite-server.ts";
 import { createPglite } from "./client/pglite.ts";
+import { createEmpty } from "./operate/snapshot.ts";
 
 /** Where the embedded database lives unless another directory is named. */
 export const EMBEDDED_DIRECTORY = ".meta-agent";
@@ -88,7 +89,7 @@ async function startPglite(root: string) {
     });
   }
   writeFileSync(unfinished, "");
-  const started = await createPglite({ dataDir: data });
+  const started = await createEmpty(data);
   rmSync(unfinished);
   return started;
 }
