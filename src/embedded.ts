@@ -31,7 +31,8 @@ export interface EmbeddedConnection extends Connection {
 
 /**
  * Opens the embedded PostgreSQL (PGlite with pgvector) in a directory, creating it first where it does
- * not exist. One process at a time: a second one would lose rows.
+ * not exist, from an empty database that is kept in the user's cache as those of `openTestDatabase` are. One
+ * process at a time: a second one would lose rows.
  * @throws {Error} when another process has the directory open, naming it; when PGlite is not installed
  */
 export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<EmbeddedConnection> {
