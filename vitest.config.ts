@@ -13,7 +13,7 @@ export default defineConfig({
         test: {
           name: "unit",
           include: ["tests/unit/*.test.ts"],
-          globalSetup: "tests/setup/declarations.ts",
+          globalSetup: "tests/setup/built.ts",
         },
       },
       {
@@ -21,7 +21,7 @@ export default defineConfig({
         test: {
           name: "embedded",
           include: ["tests/*.test.ts", "tests/embedded/*.test.ts", "examples/*.test.ts"],
-          globalSetup: "tests/setup/embedded.ts",
+          globalSetup: ["tests/setup/built.ts", "tests/setup/embedded.ts"],
           env: { TEST_ENGINE: "embedded" },
         },
       },
@@ -30,7 +30,7 @@ export default defineConfig({
         test: {
           name: "container",
           include: ["tests/*.test.ts", "tests/container/*.test.ts"],
-          globalSetup: "tests/setup/container.ts",
+          globalSetup: ["tests/setup/built.ts", "tests/setup/container.ts"],
           env: { TEST_ENGINE: "container" },
         },
       },

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import type { Connection } from "./client/connect.ts";
 import { type PgliteServer, servePglite } from "./client/pglite-server.ts";
 import { createPglite } from "./client/pglite.ts";
+import { createEmpty } from "./operate/snapshot.ts";
 
 /** Where the embedded database lives unless another directory is named. */
 export const EMBEDDED_DIRECTORY = ".meta-agent";
@@ -30,7 +31,8 @@ export interface EmbeddedConnection extends Connection {
 
 /**
  * Opens the embedded PostgreSQL (PGlite with pgvector) in a directory, creating it first where it does
- * not exist. One process at a time: a second one would lose rows.
+ * not exist, from an empty database that is kept in the user's cache as those of `openTestDatabase` are. One
+ * process at a time: a second one would lose rows.
  * @throws {Error} when another process has the directory open, naming it; when PGlite is not installed
  */
 export async function openEmbedded(directory = EMBEDDED_DIRECTORY): Promise<EmbeddedConnection> {
@@ -88,7 +90,7 @@ async function startPglite(root: string) {
     });
   }
   writeFileSync(unfinished, "");
-  const started = await createPglite({ dataDir: data });
+  const started = await createEmpty(data);
   rmSync(unfinished);
   return started;
 }

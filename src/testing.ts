@@ -63,7 +63,7 @@ import { siblingUrl } from "./client/url.ts";
  * as a pgvector container of yours. The first one is migrated, later ones are copies of it. The login of
  * `url` is its owner and needs CREATEDB. Close it when done.
  *
- * What embedded ones are copies of, 6 MB without any row, is kept for other processes in the user's cache, such as
+ * What embedded ones are copies of, 5 MB without any row, is kept for other processes in the user's cache, such as
  * `~/.cache/meta-agent-db`; `META_AGENT_DB_CACHE` names another directory, or is `off`.
  * @throws {Error} when the optional packages of the embedded database are not installed or cannot be loaded
  * @example

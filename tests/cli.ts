@@ -1,4 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
+import { inject } from "vitest";
 
 export interface Outcome {
   code: number | null;
@@ -12,9 +14,24 @@ export function environment(extra: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   return { ...env, NO_COLOR: "1", ...extra };
 }
 
+/** The file of the command line, as it is installed. */
+export const mainFile = (built = inject("built")) => join(built, "dist", "esm", "cli", "main.js");
+
 /** Starts `meta-agent-db …` as a user would. */
 export function start(words: readonly string[], env: NodeJS.ProcessEnv = {}): ChildProcess {
-  return spawn(process.execPath, ["--import", "tsx", "src/cli/main.ts", ...words], {
+  return spawn(process.execPath, [mainFile(), ...words], { env: environment(env) });
+}
+
+/** The file of drizzle-kit: npx takes as long to find it as it takes to start. */
+export const DRIZZLE_KIT = "node_modules/drizzle-kit/bin.cjs";
+
+/** Starts a program in a process of its own, which imports this package by its name. */
+export function startProgram(
+  text: string,
+  { env = {}, words = [] }: { env?: NodeJS.ProcessEnv; words?: readonly string[] } = {},
+): ChildProcess {
+  return spawn(process.execPath, ["--input-type=module", "--eval", text, ...words], {
+    cwd: inject("built"),
     env: environment(env),
   });
 }

@@ -6,11 +6,11 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { text } from "node:stream/consumers";
 import { getTableName } from "drizzle-orm";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, inject, test, vi } from "vitest";
 import { openEmbedded } from "../src/embedded.ts";
 import { migrate } from "../src/operate/migrate/migrate.ts";
 import { TABLES } from "../src/schema/all.ts";
-import { askStudio, cli, environment, finished, printed, start } from "./cli.ts";
+import { askStudio, cli, environment, finished, mainFile, printed, start } from "./cli.ts";
 import { engine, suite } from "./engine.ts";
 
 suite("studio", (database) => {
@@ -133,14 +133,15 @@ suite("studio", (database) => {
 
   test("drizzle-kit that is not installed is said", async () => {
     const app = join(directory, "app");
-    await cp("src", join(app, "src"), { recursive: true });
-    await cp("package.json", join(app, "package.json"));
+    for (const name of ["dist", "package.json"]) {
+      await cp(join(inject("built"), name), join(app, name), { recursive: true });
+    }
     await mkdir(join(app, "node_modules"));
     for (const name of await readdir("node_modules")) {
       if (name === "drizzle-kit" || name.startsWith(".")) continue;
       await symlink(resolve("node_modules", name), join(app, "node_modules", name));
     }
-    const words = ["--import", "tsx", "src/cli/main.ts", "studio", ...target];
+    const words = [mainFile(app), "studio", ...target];
     const elsewhere = spawn(process.execPath, words, { cwd: app, env: environment() });
     expect(await finished(elsewhere)).toEqual({
       code: 1,

@@ -1,6 +1,5 @@
 import { type AdoptResult, adopt } from "../operate/adopt/adopt.ts";
 import {
-  EXIT,
   type TargetOptions,
   jsonOption,
   lockTimeoutOption,
@@ -8,6 +7,7 @@ import {
   trustPublicOption,
   withTarget,
 } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { print, printJson, progress, table } from "./print.ts";
 
 interface AdoptCommandOptions extends TargetOptions {
@@ -19,7 +19,6 @@ interface AdoptCommandOptions extends TargetOptions {
 }
 
 export const adoptCommand = targetCommand("adopt", {
-  summary: "take over a database made by hand or by another migrator",
   description:
     "Makes what is missing, mends what differs, replaces foreign policies and grants, and writes the journal, all of it or nothing. Every row is kept. Rows that the rules refuse are listed with exit code 2, and nothing is changed.",
   examples: ["meta-agent-db adopt --dry-run", "meta-agent-db adopt --fill-defaults"],

@@ -4,27 +4,17 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { databaseUrls } from "../config.ts";
 import { type Connection, connect } from "../client/connect.ts";
 import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
+import { EXIT } from "./exit.ts";
 import { noTarget } from "./no-target.ts";
 import { progress } from "./print.ts";
-
-/** How the process ends. 64 is EX_USAGE of sysexits; 130 is an interrupt, as shells count it. */
-export const EXIT = {
-  ok: 0,
-  error: 1,
-  findings: 2,
-  locked: 3,
-  usage: 64,
-  interrupted: 130,
-} as const;
 
 /** A subcommand with its help; each example is a line to type after `meta-agent-db`. */
 export function command(
   name: string,
-  help: { summary: string; description: string; examples: readonly string[] },
+  help: { description: string; examples: readonly string[] },
 ): Command {
   const lines = help.examples.map((example) => `  ${example}`);
   return new Command(name)
-    .summary(help.summary)
     .description(help.description)
     .addHelpText("after", ["\nExamples:", ...lines].join("\n"));
 }

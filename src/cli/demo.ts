@@ -14,7 +14,6 @@ import { type TargetOptions, command, directoryOption, urlOption } from "./comma
 import { out, print, step, table } from "./print.ts";
 
 export const demoCommand = command("demo", {
-  summary: "make a database with a fleet of agents in it, and show it",
   description:
     "Makes an embedded database, migrates it, loads a fleet of agents of two organizations, and shows it. A second run finds it there.",
   examples: ["meta-agent-db demo"],

@@ -1,10 +1,10 @@
 import { openEmbedded } from "../embedded.ts";
 import { migrate } from "../operate/migrate/migrate.ts";
-import { EXIT, command, directoryOption, portNumber, untilInterrupted } from "./command.ts";
+import { command, directoryOption, portNumber, untilInterrupted } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { print, progress } from "./print.ts";
 
 export const devCommand = command("dev", {
-  summary: "serve the embedded database",
   description:
     "Serves the embedded database on the loopback address until Ctrl-C, migrated. All clients share one session of it.",
   examples: ["meta-agent-db dev --port 54329"],

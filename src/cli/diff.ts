@@ -3,13 +3,13 @@ import { diff, repair } from "../operate/drift/diff.ts";
 import type { Finding } from "../operate/drift/findings.ts";
 import { pendingMigrations } from "../operate/migrate/migrate.ts";
 import {
-  EXIT,
   type TargetOptions,
   jsonOption,
   lockTimeoutOption,
   targetCommand,
   withTarget,
 } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { out, printJson, printSql, progress } from "./print.ts";
 
 interface DiffOptions extends TargetOptions {
@@ -19,7 +19,6 @@ interface DiffOptions extends TargetOptions {
 }
 
 export const diffCommand = targetCommand("diff", {
-  summary: "what of a database is not as the migrations make it",
   description:
     "Compares the tables, constraints, indexes, policies, grants and functions of a database with what the migrations make, and prints the SQL that brings each back. Reads the system catalogs alone. With --repair it applies what loses no row and cannot be refused because of the rows there are, all of it or nothing, and prints the rest.",
   examples: [

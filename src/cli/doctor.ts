@@ -1,13 +1,7 @@
 import { doctor } from "../operate/doctor/doctor.ts";
 import type { Diagnosis } from "../operate/doctor/check.ts";
-import {
-  EXIT,
-  type TargetOptions,
-  jsonOption,
-  seconds,
-  targetCommand,
-  withTarget,
-} from "./command.ts";
+import { type TargetOptions, jsonOption, seconds, targetCommand, withTarget } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { out, print, printJson } from "./print.ts";
 
 interface DoctorCommandOptions extends TargetOptions {
@@ -17,7 +11,6 @@ interface DoctorCommandOptions extends TargetOptions {
 }
 
 export const doctorCommand = targetCommand("doctor", {
-  summary: "say what is healthy about a database and what is not",
   description:
     "Examines the schema, the logins, indexes, statistics, vacuum and open transactions, and says of each finding what to do. It reads only. Ends with 2 when a finding is more than information.",
   examples: [

@@ -1,9 +1,9 @@
 import { ejectSupabase } from "../operate/migrate/install-script.ts";
-import { EXIT, command } from "./command.ts";
+import { command } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { print, progress } from "./print.ts";
 
 export const ejectCommand = command("eject", {
-  summary: "write the migrations as files of another tool",
   description:
     "Writes the migrations as files of Supabase's command line. Run it again after an update: it adds the new ones. A file with other content is left and named, and the exit code is 2.",
   examples: ["meta-agent-db eject --supabase && supabase db push"],

@@ -13,7 +13,6 @@ interface Options extends TargetOptions {
 }
 
 export const explainCommand = targetCommand("explain", {
-  summary: "why a prompt version is live",
   description:
     "Tells where a prompt version comes from: its parent, the proposal that deployed it, who approved, the report behind, the tests and canaries it was in, and which of these links are missing. The prompt is an agent's name (its active version), name@version, or the id of a version or of a row of the log. It only reads, as service role unless an organization is named.",
   examples: [

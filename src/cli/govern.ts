@@ -4,7 +4,8 @@ import { explain } from "../client/errors.ts";
 import type { Database } from "../client/sql.ts";
 import { healthThresholds } from "../config.ts";
 import { type GovernanceResult, runGovernance } from "../fleet/governance.ts";
-import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import { type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { err, print, printJson, progress, table } from "./print.ts";
 
 interface Options extends TargetOptions {
@@ -14,7 +15,6 @@ interface Options extends TargetOptions {
 }
 
 export const governCommand = targetCommand("govern", {
-  summary: "one round of the jobs that keep the fleet",
   description:
     "Takes health, rolls up yesterday and today, steps canaries, judges tests, measures service levels, sets budgets right, and raises and resolves the alerts of what it found, over all organizations, as service role. It may run in two places at once. Thresholds are read from the environment. With --every it goes on until Ctrl-C or SIGTERM, which let a round end; a second one ends it at once. For a fleet of machines use a scheduler that is there already: docs/operating.md has a cron line and two jobs. Exit code 2 when a step could not be done.",
   examples: [

@@ -12,14 +12,8 @@ import {
   type ImportResult,
   importExecutions,
 } from "../ingest/import.ts";
-import {
-  EXIT,
-  type TargetOptions,
-  jsonOption,
-  targetCommand,
-  uuid,
-  withTarget,
-} from "./command.ts";
+import { type TargetOptions, jsonOption, targetCommand, uuid, withTarget } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { err, print, printJson, progress, table } from "./print.ts";
 
 interface Options extends TargetOptions {
@@ -34,7 +28,6 @@ interface Options extends TargetOptions {
 }
 
 export const importCommand = targetCommand("import", {
-  summary: "put what other tools have recorded into the log",
   description: `Reads spans as OTLP/JSON (otlp) or as Phoenix exports them (openinference), traces of Langfuse (langfuse) and chat-completions transcripts (chat): JSON lines, or one JSON document of at most 64 million characters; plain or gzip; - is stdin. Makes the agents that are missing. The same again adds nothing, so that an import that was interrupted is typed again. Exit code 2 when entries were refused; the others are stored.`,
   examples: [
     "meta-agent-db import traces.jsonl.gz --organization a1b2c3d4-0000-4000-8000-000000000001",

@@ -5,7 +5,6 @@ import { command } from "./command.ts";
 import { print, progress } from "./print.ts";
 
 export const initCommand = command("init", {
-  summary: "prepare your application for tables of its own beside these",
   description:
     "Writes drizzle.config.ts, a schema file with a first table that refers to ours, isolate.mjs, which writes the migration that gives a table of yours our policies, and .env.example. Nothing is overwritten.",
   examples: ["meta-agent-db init", "meta-agent-db init --directory packages/api"],

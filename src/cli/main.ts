@@ -1,27 +1,76 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
-import { Command } from "commander";
-import * as z from "zod";
-import { databaseError, explain } from "../client/errors.ts";
-import { LockedError } from "../operate/migrate/lock.ts";
-import { adoptCommand } from "./adopt.ts";
-import { EXIT } from "./command.ts";
-import { demoCommand } from "./demo.ts";
-import { devCommand } from "./dev.ts";
-import { diffCommand } from "./diff.ts";
-import { doctorCommand } from "./doctor.ts";
-import { ejectCommand } from "./eject.ts";
-import { explainCommand } from "./explain.ts";
-import { governCommand } from "./govern.ts";
-import { importCommand } from "./import.ts";
-import { initCommand } from "./init.ts";
-import { migrateCommand } from "./migrate.ts";
+import { Command, CommanderError } from "commander";
+import { EXIT } from "./exit.ts";
 import { err, progress, visible } from "./print.ts";
-import { rebuildCommand } from "./rebuild.ts";
-import { rolesCommand } from "./roles.ts";
-import { sqlCommand } from "./sql.ts";
-import { statusCommand } from "./status.ts";
-import { studioCommand } from "./studio.ts";
+
+/** Each with its line in the help, which is all that is read of those that are not asked for. */
+const COMMANDS = {
+  init: {
+    summary: "prepare your application for tables of its own beside these",
+    load: async () => (await import("./init.ts")).initCommand,
+  },
+  migrate: {
+    summary: "bring a database to the newest migration",
+    load: async () => (await import("./migrate.ts")).migrateCommand,
+  },
+  status: {
+    summary: "what is applied, pending or in disorder",
+    load: async () => (await import("./status.ts")).statusCommand,
+  },
+  diff: {
+    summary: "what of a database is not as the migrations make it",
+    load: async () => (await import("./diff.ts")).diffCommand,
+  },
+  doctor: {
+    summary: "say what is healthy about a database and what is not",
+    load: async () => (await import("./doctor.ts")).doctorCommand,
+  },
+  adopt: {
+    summary: "take over a database made by hand or by another migrator",
+    load: async () => (await import("./adopt.ts")).adoptCommand,
+  },
+  sql: {
+    summary: "the whole installation as one script",
+    load: async () => (await import("./sql.ts")).sqlCommand,
+  },
+  eject: {
+    summary: "write the migrations as files of another tool",
+    load: async () => (await import("./eject.ts")).ejectCommand,
+  },
+  import: {
+    summary: "put what other tools have recorded into the log",
+    load: async () => (await import("./import.ts")).importCommand,
+  },
+  explain: {
+    summary: "why a prompt version is live",
+    load: async () => (await import("./explain.ts")).explainCommand,
+  },
+  govern: {
+    summary: "one round of the jobs that keep the fleet",
+    load: async () => (await import("./govern.ts")).governCommand,
+  },
+  rebuild: {
+    summary: "build the similarity indexes over the rows there are",
+    load: async () => (await import("./rebuild.ts")).rebuildCommand,
+  },
+  roles: {
+    summary: "the two logins of a deployment",
+    load: async () => (await import("./roles.ts")).rolesCommand,
+  },
+  demo: {
+    summary: "make a database with a fleet of agents in it, and show it",
+    load: async () => (await import("./demo.ts")).demoCommand,
+  },
+  dev: {
+    summary: "serve the embedded database",
+    load: async () => (await import("./dev.ts")).devCommand,
+  },
+  studio: {
+    summary: "browse a database with drizzle-kit studio",
+    load: async () => (await import("./studio.ts")).studioCommand,
+  },
+};
 
 // The reader of a pipe may have seen enough.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
@@ -29,49 +78,29 @@ process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   throw error;
 });
 
-const packageJson = z
-  .object({ version: z.string() })
-  .parse(
-    JSON.parse(readFileSync(new URL(import.meta.resolve("meta-agent-db/package.json")), "utf8")),
-  );
-
 const program = new Command("meta-agent-db")
-  .version(packageJson.version)
+  .version(version())
   .description("The database of an AI agent fleet: migrate it, check it, try it, serve it.")
   .addHelpText(
     "after",
     "\nExit codes: 0 done, 1 error, 2 findings or something pending, 3 another migrator holds the lock, 64 usage.",
   );
-for (const subcommand of [
-  initCommand,
-  migrateCommand,
-  statusCommand,
-  diffCommand,
-  doctorCommand,
-  adoptCommand,
-  sqlCommand,
-  ejectCommand,
-  importCommand,
-  explainCommand,
-  governCommand,
-  rebuildCommand,
-  rolesCommand,
-  demoCommand,
-  devCommand,
-  studioCommand,
-]) {
-  program.addCommand(saysLittle(subcommand, ` ${subcommand.name()}`));
+for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+  const subcommand = process.argv.includes(name) ? await load() : new Command(name);
+  program.addCommand(saysLittle(subcommand.summary(summary), ` ${name}`));
 }
 saysLittle(program);
 
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = exitCodeOf(error);
   // commander has said what is wrong with a command line.
-  if (process.exitCode === EXIT.error || process.exitCode === EXIT.locked) {
-    progress(`${err.red("error")} ${explain(error)}`);
-  }
+  process.exitCode = error instanceof CommanderError ? codeOf(error) : await say(error);
+}
+
+function version(): string {
+  const path = new URL(import.meta.resolve("meta-agent-db/package.json"));
+  return /"version": "([^"]+)"/.exec(readFileSync(path, "utf8"))?.[1] ?? "unknown";
 }
 
 /** A wrong command line is answered by what is wrong and the guess, which a page of help would push away. */
@@ -84,11 +113,16 @@ function saysLittle(of: Command, name = ""): Command {
   return of.configureOutput({ outputError }).exitOverride();
 }
 
-function exitCodeOf(error: unknown): number {
-  if (error instanceof Error && "exitCode" in error && typeof error.exitCode === "number") {
-    return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
-  }
-  return error instanceof LockedError || databaseError(error)?.code === "55P03"
-    ? EXIT.locked
-    : EXIT.error;
+/** To be asked for help is no error. */
+function codeOf({ exitCode }: CommanderError): number {
+  return exitCode === 0 ? EXIT.ok : EXIT.usage;
+}
+
+/** Says what went wrong, and answers how the process ends. What knows a database's errors takes time to load. */
+async function say(problem: unknown): Promise<number> {
+  const { databaseError, explain } = await import("../client/errors.ts");
+  const { LockedError } = await import("../operate/migrate/lock.ts");
+  progress(`${err.red("error")} ${explain(problem)}`);
+  const isLocked = problem instanceof LockedError || databaseError(problem)?.code === "55P03";
+  return isLocked ? EXIT.locked : EXIT.error;
 }

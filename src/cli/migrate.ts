@@ -1,7 +1,6 @@
 import { waitForServer } from "../client/connect.ts";
 import { migrate, migrationSql, pendingMigrations } from "../operate/migrate/migrate.ts";
 import {
-  EXIT,
   type TargetOptions,
   lockTimeoutOption,
   seconds,
@@ -9,6 +8,7 @@ import {
   trustPublicOption,
   withTarget,
 } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { begin, end, print, progress } from "./print.ts";
 
 interface MigrateCommandOptions extends TargetOptions {
@@ -19,7 +19,6 @@ interface MigrateCommandOptions extends TargetOptions {
 }
 
 export const migrateCommand = targetCommand("migrate", {
-  summary: "bring a database to the newest migration",
   description: "Brings a database to the newest migration, all of it or nothing.",
   examples: [
     "MIGRATION_DATABASE_URL=postgres://… meta-agent-db migrate",

@@ -3,7 +3,6 @@ import { type TargetOptions, jsonOption, targetCommand, withTarget } from "./com
 import { print, printJson, table } from "./print.ts";
 
 export const rebuildCommand = targetCommand("rebuild", {
-  summary: "build the similarity indexes over the rows there are",
   description:
     "Builds the two IVFFlat indexes anew, with lists fitted to the rows, where that helps searches: from 10,000 embeddings on, and again when they have doubled. Reads and writes go on. Runs as the owner, not through a transaction pooler.",
   examples: [

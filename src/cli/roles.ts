@@ -4,7 +4,6 @@ import { askPassword } from "./password.ts";
 import { print } from "./print.ts";
 
 export const rolesCommand = targetCommand("roles", {
-  summary: "the two logins of a deployment",
   description:
     "Prints the statements that make the two logins of a deployment, one for the application and one for backend jobs, or makes them with --apply. Passwords come from META_AGENT_APP_PASSWORD and META_AGENT_BACKEND_PASSWORD, or from a prompt.",
   examples: ["meta-agent-db roles --apply --url postgres://admin@host/app"],

@@ -2,7 +2,6 @@ import { PREREQUISITES_SQL, installSql } from "../operate/migrate/install-script
 import { command } from "./command.ts";
 
 export const sqlCommand = command("sql", {
-  summary: "the whole installation as one script",
   description:
     "Prints the whole installation as one script for psql or an SQL editor. It may be run on any state: it applies what the journal lacks, all of it or nothing, and migrate knows it afterwards.",
   examples: [

@@ -1,11 +1,11 @@
 import { diff } from "../operate/drift/diff.ts";
 import type { Finding } from "../operate/drift/findings.ts";
 import { type MigrationRecord, migrationStatus } from "../operate/migrate/migrate.ts";
-import { EXIT, type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import { type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { print, printJson, table } from "./print.ts";
 
 export const statusCommand = targetCommand("status", {
-  summary: "what is applied, pending or in disorder",
   description:
     "Shows every migration: applied, by whom and when, or pending, edited, skipped, out of order, unknown. Where all are applied it verifies that policies, grants and the rest are still as they were made: a restored backup may lack them. It only reads. Exit code 2 unless all is well.",
   examples: ["meta-agent-db status", "meta-agent-db status --json"],

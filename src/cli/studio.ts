@@ -7,7 +7,6 @@ import { connect } from "../client/connect.ts";
 import { schema } from "../client/schema.ts";
 import { openEmbedded } from "../embedded.ts";
 import {
-  EXIT,
   type TargetOptions,
   demandTarget,
   portNumber,
@@ -15,11 +14,11 @@ import {
   targetUrl,
   untilInterrupted,
 } from "./command.ts";
+import { EXIT } from "./exit.ts";
 import { print, progress } from "./print.ts";
 import { STUDIO_PAGE, guard } from "./studio-guard.ts";
 
 export const studioCommand = targetCommand("studio", {
-  summary: "browse a database with drizzle-kit studio",
   description:
     "Starts drizzle-kit studio with this package's tables and relations, on the loopback address until Ctrl-C. The page itself comes from the internet; of all pages in a browser it alone is let in. Programs of this machine that reach the port can run any SQL as the target's login.",
   examples: ["meta-agent-db studio", "meta-agent-db studio --port 0 --url postgres://…"],

@@ -1,7 +1,7 @@
 /**
- * The migrated embedded database that tests are given copies of. It is made once and kept for the processes to
- * come, since making it takes several times as long as loading it. Nobody's rows are in it: it is
- * written before the first copy is handed out.
+ * Embedded databases that are made once and kept for the processes to come, since making one takes several times
+ * as long as loading it: the migrated one that tests are given copies of, and the empty one that a new directory
+ * begins with. Nobody's rows are in them: they are written before the first copy is handed out.
  */
 import { createHash, randomUUID } from "node:crypto";
 import { mkdir, readFile, readdir, rename, rm, stat, utimes, writeFile } from "node:fs/promises";
@@ -13,12 +13,16 @@ import { migrate } from "./migrate/migrate.ts";
 
 type Embedded = Awaited<ReturnType<typeof createPglite>>;
 
+/** What is in a kept database: its name says it. The number is to be raised when it is made in another way. */
+export const EMPTY = [1, "empty", EMBEDDED_ENGINE];
+const MIGRATED = [2, EMBEDDED_ENGINE, ...MIGRATIONS.map(({ hash }) => hash)];
+
 /** A data directory, packed; the first database of the process reads or makes it. */
 let snapshot: Promise<Blob> | undefined;
 
 /** Opens a migrated database of its own, in memory. */
 export async function openSnapshot(): Promise<Embedded> {
-  snapshot ??= readKept().then((kept) => kept ?? make());
+  snapshot ??= readKept(MIGRATED).then((kept) => kept ?? make());
   const used = snapshot;
   try {
     return await createPglite({ loadDataDir: await used });
@@ -30,17 +34,36 @@ export async function openSnapshot(): Promise<Embedded> {
 }
 
 async function make(): Promise<Blob> {
-  const { client, db } = await createPglite();
+  // What is loaded has one segment of WAL in it: 1 MB of them instead of 16.
+  const { client, db } = await createPglite({ initDbStartParams: ["--wal-segsize=1"] });
   try {
     await migrate(db);
-    const packed = Buffer.from(await (await client.dumpDataDir("gzip")).arrayBuffer());
-    // To be slow is better than to fail where nothing can be kept.
-    await keep(packed).catch(() => {});
+    const packed = await pack(client);
+    await keep(MIGRATED, packed);
     return blobOf(packed);
   } finally {
     await client.close();
   }
 }
+
+/** Opens a new database without any table in a directory that does not exist yet. */
+export async function createEmpty(directory: string): Promise<Embedded> {
+  const kept = await readKept(EMPTY);
+  if (kept !== undefined) {
+    try {
+      return await createPglite({ dataDir: directory, loadDataDir: kept });
+    } catch {
+      // Whole, but not what this engine opens.
+      await rm(directory, { recursive: true, force: true });
+    }
+  }
+  const made = await createPglite({ dataDir: directory });
+  if (snapshotFile(EMPTY) !== undefined) await keep(EMPTY, await pack(made.client));
+  return made;
+}
+
+const pack = async (client: Embedded["client"]) =>
+  Buffer.from(await (await client.dumpDataDir("gzip")).arrayBuffer());
 
 /** PGlite goes by the type. */
 const blobOf = (packed: Uint8Array<ArrayBuffer>) =>
@@ -58,10 +81,8 @@ const hashOf = (...parts: readonly (string | Uint8Array)[]) =>
  * Where it is kept, undefined if nowhere: in the user's own cache, as each system has one. That outlives `npm ci`,
  * is there under Yarn's PnP, and no other user writes to it. The name says all that it is made of.
  */
-export function snapshotFile(): string | undefined {
+export function snapshotFile(made = MIGRATED): string | undefined {
   const directory = cacheDirectory();
-  // The number is to be raised when it is made in another way.
-  const made = [1, EMBEDDED_ENGINE, ...MIGRATIONS.map(({ hash }) => hash)];
   const name = hashOf(made.join()).toString("hex").slice(0, 32);
   return directory === undefined ? undefined : join(directory, `${name}.snapshot`);
 }
@@ -76,9 +97,9 @@ function cacheDirectory(): string | undefined {
 }
 
 /** What was kept, unless it is not there or damaged. */
-async function readKept(): Promise<Blob | undefined> {
+async function readKept(made: typeof MIGRATED): Promise<Blob | undefined> {
   try {
-    const path = snapshotFile();
+    const path = snapshotFile(made);
     if (path === undefined) return undefined;
     const bytes = await readFile(path);
     const packed = bytes.subarray(HASH_BYTES);
@@ -91,10 +112,14 @@ async function readKept(): Promise<Blob | undefined> {
   }
 }
 
+/** To be slow is better than to fail where nothing can be kept. */
+async function keep(made: typeof MIGRATED, packed: Uint8Array): Promise<void> {
+  const path = snapshotFile(made);
+  if (path !== undefined) await write(path, packed).catch(() => {});
+}
+
 /** Written aside and renamed: of two that make it at once the later one takes the place of the other, whole. */
-async function keep(packed: Uint8Array): Promise<void> {
-  const path = snapshotFile();
-  if (path === undefined) return;
+async function write(path: string, packed: Uint8Array): Promise<void> {
   const directory = dirname(path);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   const aside = join(directory, `${randomUUID()}.snapshot`);

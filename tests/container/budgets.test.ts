@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { once } from "node:events";
 import { eq, sql } from "drizzle-orm";
@@ -17,7 +16,7 @@ import { guardedExecution } from "../../src/fleet/guard.ts";
 import { recordExecutions } from "../../src/fleet/record/record.ts";
 import { agentExecutionLogs, agentRegistry, costBudgets } from "../../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../../src/testing.ts";
-import { environment, printed } from "../cli.ts";
+import { printed, startProgram } from "../cli.ts";
 import { suite } from "../engine.ts";
 import { pgbouncer, startPooler } from "./pgbouncer.ts";
 
@@ -282,21 +281,14 @@ suite("budgets under many callers", (database) => {
     const fleet = await newFleet();
     const { organization, agentId } = fleet;
     const script = `
-      const { connect, guardedExecution } = await import("./src/index.ts");
+      import { connect, guardedExecution } from "meta-agent-db";
       const { db } = connect(process.env.DATABASE_URL);
       await guardedExecution(
         db,
         { organization: "${organization}", agentId: "${agentId}", usd: "0.2" },
         () => new Promise(() => { console.log("working"); setInterval(() => {}, 1000); }),
       );`;
-    const child = spawn(
-      process.execPath,
-      ["--import", "tsx", "--input-type=module", "--eval", script],
-      {
-        env: { ...environment(), DATABASE_URL: database.url },
-        stdio: ["ignore", "pipe", "inherit"],
-      },
-    );
+    const child = startProgram(script, { env: { DATABASE_URL: database.url } });
     await printed(child.stdout, /working/);
     child.kill("SIGKILL");
     await once(child, "exit");

@@ -10,7 +10,7 @@ import { diff } from "../../src/operate/drift/diff.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";
 import { TABLES } from "../../src/schema/all.ts";
 import { catalog } from "../catalog.ts";
-import { askStudio, cli, environment, finished, printed, start } from "../cli.ts";
+import { DRIZZLE_KIT, askStudio, cli, environment, finished, printed, start } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 import { administer, siblingUrl } from "../setup/server.ts";
 
@@ -260,7 +260,7 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
 
   test("drizzle-kit studio serves all 21 tables", async () => {
     const port = await freePort(0);
-    const studio = spawn("npx", ["drizzle-kit", "studio", "--port", String(port)], {
+    const studio = spawn(process.execPath, [DRIZZLE_KIT, "studio", "--port", String(port)], {
       env: environment({ DATABASE_URL: database.url }),
       detached: true,
     });

@@ -12,7 +12,7 @@ import { adopt } from "../../src/operate/adopt/adopt.ts";
 import { connect } from "../../src/client/connect.ts";
 import { MigrationError, migrate } from "../../src/operate/migrate/migrate.ts";
 import { ejectSupabase } from "../../src/operate/migrate/install-script.ts";
-import { environment } from "../cli.ts";
+import { DRIZZLE_KIT, environment } from "../cli.ts";
 import { type Query, type TestDatabase, openUrl, queryOf } from "../engine.ts";
 import { makeSeed } from "../made-by-seed.ts";
 import { startPostgres } from "../setup/postgres.ts";
@@ -40,7 +40,7 @@ const ours: Migrator = async (url) => {
 };
 
 export const drizzleKit: Migrator = async (url) => {
-  await promisify(execFile)("npx", ["drizzle-kit", "migrate"], {
+  await promisify(execFile)(process.execPath, [DRIZZLE_KIT, "migrate"], {
     env: environment({ DATABASE_URL: url }),
   });
 };

@@ -12,6 +12,7 @@ import { migrate } from "../../src/operate/migrate/migrate.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { catalog } from "../catalog.ts";
+import { DRIZZLE_KIT } from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 
 const run = promisify(execFile);
@@ -135,7 +136,7 @@ describe.skipIf(inject("server") === "")("migrations on a server", () => {
 
 async function drizzleKit(command: string, url: string): Promise<void> {
   const { DATABASE_URL: _, MIGRATION_DATABASE_URL: __, ...env } = process.env;
-  await run("npx", ["drizzle-kit", command], { env: { ...env, DATABASE_URL: url } });
+  await run(process.execPath, [DRIZZLE_KIT, command], { env: { ...env, DATABASE_URL: url } });
 }
 
 /** A dump without what says when and by which version it was made. */

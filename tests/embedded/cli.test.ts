@@ -1,11 +1,11 @@
 import { execFile, spawn } from "node:child_process";
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { MIGRATIONS } from "../../src/migrations.ts";
-import { cli, environment, finished, printed, start } from "../cli.ts";
+import { DRIZZLE_KIT, cli, environment, finished, mainFile, printed, start } from "../cli.ts";
 
 const run = promisify(execFile);
 let directory: string;
@@ -80,7 +80,7 @@ describe("the first minute", () => {
     const server = start(["dev", "--port", "0", "--directory", directory]);
     const outcome = finished(server);
     const url = await printed(server.stdout, /postgres:\/\/\S+/);
-    const { stdout } = await run("npx", ["drizzle-kit", "migrate"], {
+    const { stdout } = await run(process.execPath, [DRIZZLE_KIT, "migrate"], {
       env: environment({ DATABASE_URL: url }),
     });
     expect(stdout).toContain("migrations applied successfully");
@@ -123,7 +123,6 @@ describe("a command that is told no database", () => {
     POSTGRES_URL: undefined,
     PGHOST: undefined,
   };
-  const main = resolve("src/cli/main.ts");
   let folder: string;
   let parent: string;
   beforeEach(async () => {
@@ -134,7 +133,7 @@ describe("a command that is told no database", () => {
   afterEach(() => rm(parent, { recursive: true }));
   const bare = (words: readonly string[], env: NodeJS.ProcessEnv = {}) =>
     finished(
-      spawn(process.execPath, ["--import", import.meta.resolve("tsx"), main, ...words], {
+      spawn(process.execPath, [mainFile(), ...words], {
         cwd: folder,
         env: environment({
           ...none,

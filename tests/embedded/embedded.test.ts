@@ -25,7 +25,7 @@ import { migrate } from "../../src/operate/migrate/migrate.ts";
 import { agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
 import { catalog } from "../catalog.ts";
-import { finished } from "../cli.ts";
+import { finished, startProgram } from "../cli.ts";
 
 const ORGANIZATION = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
 
@@ -195,9 +195,8 @@ test("the quick start of the README runs, and runs again", async () => {
 async function inAnotherProcess(
   code = "await (await openEmbedded(process.argv[1])).close();",
 ): Promise<string> {
-  const script = `import { openEmbedded, embeddedServerUrl } from "./src/embedded.ts"; ${code}`;
-  const words = ["--import", "tsx", "--input-type=module", "--eval", script, directory];
-  const { stdout, stderr } = await finished(spawn(process.execPath, words));
+  const text = `import { openEmbedded, embeddedServerUrl } from "meta-agent-db/embedded"; ${code}`;
+  const { stdout, stderr } = await finished(startProgram(text, { words: [directory] }));
   return stdout + stderr;
 }
 

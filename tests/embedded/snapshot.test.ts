@@ -1,4 +1,3 @@
-import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
   mkdirSync,
@@ -13,16 +12,18 @@ import {
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import { gunzipSync, gzipSync } from "node:zlib";
+import { sql } from "drizzle-orm";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { EMBEDDED_ENGINE } from "../../src/client/pglite.ts";
-import { snapshotFile } from "../../src/operate/snapshot.ts";
-import { environment, finished } from "../cli.ts";
+import { one } from "../../src/client/sql.ts";
+import { openEmbedded } from "../../src/embedded.ts";
+import { EMPTY, snapshotFile } from "../../src/operate/snapshot.ts";
+import { finished, startProgram } from "../cli.ts";
 
 /** Opens one, says how many rows and pending migrations it has, and leaves a row in it. */
 const PROGRAM = `
-  const { newAgent, openTestDatabase } = await import("./src/testing.ts");
-  const { agentRegistry } = await import("./src/schema/index.ts");
-  const { migrate } = await import("./src/operate/migrate/migrate.ts");
+  import { agentRegistry, migrate } from "meta-agent-db";
+  import { newAgent, openTestDatabase } from "meta-agent-db/testing";
   const { db, close } = await openTestDatabase();
   console.log(await db.$count(agentRegistry), (await migrate(db)).applied.length);
   await db.insert(agentRegistry).values(newAgent());
@@ -30,13 +31,21 @@ const PROGRAM = `
 
 /** A process of its own, as test runners start one for each file. */
 async function opens(env: NodeJS.ProcessEnv): Promise<void> {
-  const { META_AGENT_DB_CACHE: _, XDG_CACHE_HOME: __, ...rest } = environment();
-  const words = ["--import", "tsx", "--input-type=module", "--eval", PROGRAM];
-  const child = spawn(process.execPath, words, { env: { ...rest, ...env } });
+  const nowhere = { META_AGENT_DB_CACHE: undefined, XDG_CACHE_HOME: undefined };
+  const child = startProgram(PROGRAM, { env: { ...nowhere, ...env } });
   expect(await finished(child)).toEqual({ code: 0, stdout: "0 0\n", stderr: "" });
 }
 
 const hashOf = (file: string) => readFileSync(file).subarray(0, 32);
+
+/** A kept database of an engine before this one, undamaged. */
+function ofAnotherVersion(whole: Buffer): Buffer {
+  const tar = gunzipSync(whole.subarray(32));
+  const catalogVersion = tar.indexOf("/global/pg_control") + 512 + 12;
+  tar.writeUInt32LE(tar.readUInt32LE(catalogVersion) - 1, catalogVersion);
+  const packed = gzipSync(tar, { level: 1 });
+  return Buffer.concat([createHash("sha256").update(packed).digest(), packed]);
+}
 
 // Each process that makes one takes seconds, and here several do.
 describe("the snapshot of test databases", { timeout: 300_000 }, () => {
@@ -76,14 +85,10 @@ describe("the snapshot of test databases", { timeout: 300_000 }, () => {
   });
 
   test("is made anew where it is whole, but the engine does not open it", async () => {
-    const tar = gunzipSync(whole.subarray(32));
-    const catalogVersion = tar.indexOf("/global/pg_control") + 512 + 12;
-    tar.writeUInt32LE(tar.readUInt32LE(catalogVersion) - 1, catalogVersion);
-    const packed = gzipSync(tar, { level: 1 });
-    const hash = createHash("sha256").update(packed).digest();
-    writeFileSync(path, Buffer.concat([hash, packed]));
+    const older = ofAnotherVersion(whole);
+    writeFileSync(path, older);
     await opens({ META_AGENT_DB_CACHE: directory });
-    expect(hashOf(path)).not.toEqual(hash);
+    expect(hashOf(path)).not.toEqual(older.subarray(0, 32));
   });
 
   test("where it cannot be written, or read, is made for each process", async () => {
@@ -112,3 +117,35 @@ describe("the snapshot of test databases", { timeout: 300_000 }, () => {
     expect(EMBEDDED_ENGINE).toBe(installed.join(", "));
   });
 });
+
+// In this process, since nothing of it is kept in memory.
+test("a new directory begins with the empty database that is kept, and is made where that does not open", async () => {
+  const home = mkdtempSync(join(tmpdir(), "meta-agent-db-cache-"));
+  vi.stubEnv("META_AGENT_DB_CACHE", home);
+  const path = snapshotFile(EMPTY) ?? "";
+  /** Opens one, says which database it is a copy of and what tables it has, and leaves one in it. */
+  const opened = async (name: string) => {
+    const { db, close } = await openEmbedded(join(home, name));
+    const found = await one<{ id: string; tables: string | null }>(
+      db,
+      sql`select system_identifier::text as id,
+        (select string_agg(relname, ' ') from pg_class where relnamespace = 'public'::regnamespace) as tables
+        from pg_control_system()`,
+    );
+    await db.execute(sql`create table left_behind ()`);
+    await close();
+    return found;
+  };
+  const first = await opened("first");
+  expect(first.tables).toBeNull();
+  expect(statSync(path).mode & 0o77).toBe(0);
+  expect(await opened("second")).toEqual(first);
+  const older = ofAnotherVersion(readFileSync(path));
+  writeFileSync(path, older);
+  const third = await opened("third");
+  expect(third).toEqual({ id: expect.any(String), tables: null });
+  expect(third.id).not.toBe(first.id);
+  expect(hashOf(path)).not.toEqual(older.subarray(0, 32));
+  vi.unstubAllEnvs();
+  rmSync(home, { recursive: true });
+}, 300_000);

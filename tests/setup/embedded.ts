@@ -10,7 +10,7 @@ export default async function setup() {
   process.env["META_AGENT_DB_CACHE"] = directory;
   const { client } = await openSnapshot();
   await client.close();
-  const empty = await createPglite();
+  const empty = await createPglite({ initDbStartParams: ["--wal-segsize=1"] });
   const packed = await empty.client.dumpDataDir("none");
   await empty.client.close();
   const path = join(directory, "empty.tar");

@@ -16,6 +16,7 @@ export async function startPostgres(
       POSTGRES_USER: superuser,
       POSTGRES_PASSWORD: "test",
       POSTGRES_DB: "postgres",
+      POSTGRES_INITDB_ARGS: "--no-sync",
     })
     .withCommand([
       "postgres",

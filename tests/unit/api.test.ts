@@ -59,7 +59,7 @@ function given(module: string): string {
 
 /** Comments begin a line in what the compiler emits. */
 const declared = (module: string) =>
-  readFileSync(join(inject("declarations"), `${module}.d.ts`), "utf8").replaceAll(
+  readFileSync(join(join(inject("built"), "dist", "esm"), `${module}.d.ts`), "utf8").replaceAll(
     /^ *\/\*\*[^]*?\*\/\n/gm,
     "",
   );

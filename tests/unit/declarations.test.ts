@@ -15,7 +15,7 @@ const RE_EXPORT = /^export (?:type )?(\*|\{[^}]*\}) from "(.+)\.ts";/gm;
 
 // What an editor shows is what the compiler emits.
 describe("the declarations", () => {
-  const directory = inject("declarations");
+  const directory = join(inject("built"), "dist", "esm");
   const read = (file: string) => readFile(join(directory, file), "utf8");
 
   const entries = Object.values(packageJson.exports).flatMap((target) =>

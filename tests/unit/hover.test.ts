@@ -29,7 +29,7 @@ const ON_COLUMN = /COMMENT ON COLUMN (?:public\.)?(\w+\.\w+) IS '((?:[^']|'')*)'
 // What an editor shows is what the compiler emits. It shows a comment at a column of a table and at a
 // property of a row; the language server of TypeScript 7.0 at neither, since they are mapped types.
 describe("the doc comment of a column", () => {
-  const directory = inject("declarations");
+  const directory = join(inject("built"), "dist", "esm");
   let declarations: string;
   let columns: Column[];
   beforeAll(async () => {
