@@ -111,7 +111,7 @@ suite("AgentSpanProcessor", (database) => {
     await processor.forceFlush();
     return ended;
   };
-  const stored = (organization: string, spans: readonly FinishedSpan[]) => {
+  const stored = (organization: string, spans: readonly Pick<FinishedSpan, "spanContext">[]) => {
     const traces = [...new Set(spans.map((span) => span.spanContext().traceId))];
     return withOrganization(database.db, organization, async (tx) =>
       rows(
@@ -258,6 +258,32 @@ suite("AgentSpanProcessor", (database) => {
       ]);
     },
   );
+
+  test("what begins after the span around it has ended has its organization and its conversation", async () => {
+    const [ours, key] = [randomUUID(), createContextKey("tenant")];
+    const processor = processorOf({
+      organization: (_, around) => z.string().optional().parse(around.getValue(key)),
+    });
+    const fixed = processorOf({ organization: ours });
+    const late = (by: AgentSpanProcessor, attributes: Record<string, string>) => {
+      const tracer = new BasicTracerProvider({ spanProcessors: [by] }).getTracer("test");
+      const outer = tracer.startSpan("GET /", { attributes }, ROOT_CONTEXT.setValue(key, ours));
+      outer.end();
+      const chat = { "gen_ai.operation.name": "chat", "gen_ai.agent.name": "late" };
+      const inner = trace.setSpan(ROOT_CONTEXT, outer);
+      const span = tracer.startSpan("chat", { attributes: chat }, inner);
+      span.end();
+      return span;
+    };
+    const session = { "session.id": "evening" };
+    const spans = [late(processor, {}), late(fixed, session), late(fixed, {})];
+    await Promise.all([processor.forceFlush(), fixed.forceFlush()]);
+    expect(losses).toEqual([]);
+    const found = await Promise.all(spans.map((span) => stored(ours, [span])));
+    expect(
+      found.flat().map(({ metadata }) => Reflect.get(Object(metadata), "conversation")),
+    ).toEqual([undefined, "evening", undefined]);
+  });
 
   test("an agent is made as asked, without what is refused, and again where it was deleted", async () => {
     const asked: string[] = [];

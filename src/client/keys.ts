@@ -2,7 +2,7 @@
  * Keys that are made from what a writer knows already, so that retries and importers meet in one row.
  * `drizzle/` has the same functions for SQL, `meta_agent.uuid_for` and `meta_agent.execution_log_id`.
  */
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { canonicalUuid, hyphened } from "../schema/uuid.ts";
 
 /**
@@ -18,9 +18,8 @@ import { canonicalUuid, hyphened } from "../schema/uuid.ts";
 export function uuidFor(first: string, ...others: string[]): string {
   const given = others.length === 0 ? canonicalUuid(first) : undefined;
   if (given !== undefined) return given;
-  const hash = createHash("sha256");
-  for (const part of [first, ...others]) hash.update(`${Buffer.byteLength(part)}:${part}`);
-  return marked(hash.digest("hex"), "8");
+  const parts = [first, ...others].map((part) => `${Buffer.byteLength(part)}:${part}`);
+  return marked(hash("sha256", parts.join("")), "8");
 }
 
 /** What 48 bits of milliseconds hold. */
@@ -41,7 +40,7 @@ export function executionLogId(timestamp: Date, key: string): string {
   const milliseconds = timestamp.getTime();
   if (Number.isNaN(milliseconds)) throw new RangeError("executionLogId: the Date is invalid");
   const instant = Math.min(Math.max(milliseconds, 0), LAST_INSTANT).toString(16).padStart(12, "0");
-  return marked(instant + createHash("sha256").update(key).digest("hex"), "7");
+  return marked(instant + hash("sha256", key), "7");
 }
 
 /** The first 128 bits, with the version and the variant of RFC 9562 in their places. */

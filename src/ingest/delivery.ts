@@ -6,7 +6,7 @@ import { isUnreachable } from "../client/errors.ts";
 import type { Database, Executor } from "../client/sql.ts";
 import { withOrganization, withServiceRole } from "../client/tenancy.ts";
 import type { NamedAgent } from "../fleet/agents.ts";
-import { INLINE_ENTRIES } from "../fleet/record/batch.ts";
+import { INLINE_ENTRIES, StorableText } from "../fleet/record/batch.ts";
 import {
   type RecordAllOptions,
   type RecordResult,
@@ -115,7 +115,7 @@ export class Delivery {
     const { maxQueue = 10_000, delayMs = 1000 } = this.#options;
     if (this.#queue.length >= maxQueue) return this.lose({ rows: 1, reason: "queue full" });
     const agent = this.#agentOf(organization, agentName);
-    this.#queue.push({ agent, execution, refused: [] });
+    this.#queue.push({ agent, execution: asTexts(execution), refused: [] });
     if (this.#queue.length >= BATCH) void this.#start();
     // Keeps the process alive: one that ends by itself has its rows stored.
     else this.#timer ??= setTimeout(() => void this.#start(), delayMs);
@@ -278,6 +278,14 @@ export class Delivery {
     return { ...item, refused, execution: without(refused, item.execution) };
   }
 }
+
+/** What waits is no tree of objects that every collection of garbage walks; `executionOf` has made it storable. */
+function asTexts({ inputData, outputData, ...others }: Item["execution"]): Item["execution"] {
+  return { ...others, inputData: asText(inputData), outputData: asText(outputData) };
+}
+
+const asText = (value: Item["execution"]["inputData"]) =>
+  value === undefined || value === null ? value : new StorableText(value);
 
 /** What a row is not without. */
 const REQUIRED = new Set(["id", "executionId", "timestamp", "actionType", "metadata"]);

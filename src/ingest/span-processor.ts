@@ -93,7 +93,8 @@ export class AgentSpanProcessor {
     if (!begun || ((span.spanContext().traceFlags ?? SAMPLED) & SAMPLED) === 0) return;
     try {
       const found = executionOf(span, this.#options, begun.around);
-      if (!found || this.#isSeen(found, begun.guard)) return;
+      if (!found) return this.#forget(span, begun);
+      if (this.#isSeen(found, begun.guard)) return;
       if (begun.organization) this.#delivery.add(begun.organization, found);
       else this.#delivery.lose({ rows: 1, reason: "no organization" });
     } catch (cause) {
@@ -109,6 +110,15 @@ export class AgentSpanProcessor {
   /** As `forceFlush`, within the deadline. Spans that end later are lost, and told. */
   async shutdown(): Promise<void> {
     await this.#delivery.close();
+  }
+
+  /**
+   * A span of others that has nothing to hand on, not even the organization that it was asked for, is like none to
+   * those that begin inside of it later. They are many, and the map's room is that of the most at once.
+   */
+  #forget(span: FinishedSpan, { around, guard }: Begun): void {
+    const isAsked = typeof this.#options.organization !== "string";
+    if (!isAsked && !guard && scopeOf(span, around) === NOWHERE) this.#begun.delete(span);
   }
 
   /** The first run inside of a guarded execution is that execution's own row, which the guard writes. */

@@ -119,8 +119,12 @@ export const MESSAGE_LENGTH = 4096;
  * chose that name, else by the service.
  */
 export function scopeOf(span: StartedSpan, around: SpanScope = NOWHERE): SpanScope {
+  return scopeOfFound(span, kindOf(span.attributes, around), around);
+}
+
+function scopeOfFound(span: StartedSpan, found: Found | undefined, around: SpanScope): SpanScope {
   const { attributes } = span;
-  const found = kindOf(attributes, around);
+  if (!found && HANDED_ON.every((key) => attributes[key] === undefined)) return around;
   const agentName = isGuardedRun(found, around)
     ? around.agentName
     : (ownName(span, found) ?? around.agentName ?? (found && fallbackName(span, found)));
@@ -143,6 +147,14 @@ export function scopeOf(span: StartedSpan, around: SpanScope = NOWHERE): SpanSco
     },
   };
 }
+
+/** The attributes that a span of any kind hands on. */
+const HANDED_ON: readonly string[] = [
+  ...TEXTS.agent,
+  ...TEXTS.conversation,
+  ...TEXTS.user,
+  ...TEXTS.promptVersion,
+];
 
 /** Whether it is a guarded execution's own run, whatever agent it names. */
 const isGuardedRun = (found: Found | undefined, { guarded }: SpanScope): boolean =>
@@ -192,7 +204,7 @@ export function executionOf(
   const found = kindOf(span.attributes, around);
   if (!found || (around.inference !== undefined && around.inference === found.kind))
     return undefined;
-  const scope = scopeOf(span, around);
+  const scope = scopeOfFound(span, found, around);
   const agentName = scope.agentName ?? found.kind;
   const isInside = found.kind === "agent_run" && around.runs.includes(agentName);
   const { traceId, spanId } = span.spanContext();

@@ -63,6 +63,8 @@ export function asJson(value: unknown, options: AsJsonOptions = {}): Storable {
       `asJson: maxCharacters must be a whole number from ${LEAST_CHARACTERS}, got ${maxCharacters}`,
     );
   }
+  const copy = new Copier(maxCharacters).copy(value);
+  if (copy !== undefined) return { value: copy, changes: [], changed: 0 };
   const changes: JsonChange[] = [];
   let changed = 0;
   const note: Note = (path, was) => {
@@ -91,6 +93,83 @@ function longestText(lengths: readonly number[], excess: number): number {
     left -= gained;
   }
   return SHORTEST;
+}
+
+/** What a character may be in JSON: `\u0000`. */
+const WIDEST = 6;
+
+/**
+ * Copies what is storable JSON already and has room however its texts are escaped: most of what is stored, in an
+ * eighth of the time that the {@link Writer} takes.
+ */
+class Copier {
+  #room: number;
+
+  constructor(room: number) {
+    this.#room = room;
+  }
+
+  /** Undefined for what the writer has to look at. */
+  copy(value: unknown): JsonValue | undefined {
+    try {
+      return this.#copied(value, 0);
+    } catch {
+      return undefined;
+    }
+  }
+
+  #copied(value: unknown, depth: number): JsonValue | undefined {
+    switch (typeof value) {
+      case "string":
+        return this.#takes(value) ? value : undefined;
+      case "number":
+        return Number.isFinite(value) && this.#fits(LEAST_ROOM) ? value : undefined;
+      case "boolean":
+        return this.#fits(LEAST_ROOM) ? value : undefined;
+      case "object":
+        if (value === null) return this.#fits(LEAST_ROOM) ? value : undefined;
+        return depth < DEEPEST && !("toJSON" in value) ? this.#inside(value, depth + 1) : undefined;
+      default:
+        return undefined;
+    }
+  }
+
+  #inside(value: object, depth: number): JsonValue | undefined {
+    const prototype: unknown = Object.getPrototypeOf(value);
+    if (Array.isArray(value) && prototype === Array.prototype) return this.#list(value, depth);
+    return isPlain(value) ? this.#object(value, depth) : undefined;
+  }
+
+  #list(elements: readonly unknown[], depth: number): JsonValue[] | undefined {
+    const list: JsonValue[] = [];
+    for (const element of elements) {
+      const copy = this.#copied(element, depth);
+      if (copy === undefined) return undefined;
+      list.push(copy);
+    }
+    return this.#fits(elements.length + 2) ? list : undefined;
+  }
+
+  #object(members: Readonly<Record<string, unknown>>, depth: number): JsonObject | undefined {
+    const object: JsonObject = {};
+    for (const key of Object.keys(members)) {
+      if (key === "__proto__" || !this.#takes(key)) return undefined;
+      const copy = this.#copied(members[key], depth);
+      if (copy === undefined) return undefined;
+      object[key] = copy;
+    }
+    return this.#fits(2) ? object : undefined;
+  }
+
+  /** A text, with its quotes and what parts it from the next. */
+  #takes(text: string): boolean {
+    return this.#fits(text.length * WIDEST + 4) && isStorable(text);
+  }
+
+  #fits(characters: number): boolean {
+    this.#room -= characters;
+    return this.#room >= 0;
+  }
 }
 
 type Note = (path: readonly (string | number)[], was: string) => void;

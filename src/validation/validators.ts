@@ -158,15 +158,19 @@ function ruled(column: AnyPgColumn, rule: ColumnRule): z.ZodType {
   }
 }
 
-/** PostgreSQL counts characters, JavaScript's length counts halves of some. */
 function textOf(min: number, max: number): z.ZodType {
   const message = expected(ruleInWords({ kind: "length", min, max }));
   return storableText(message)
-    .refine((text) => isWithin(Array.from(text).length, min, max), message)
+    .refine((text) => hasCharacters(text, min, max), message)
     .meta({ minLength: min, maxLength: max });
 }
 
-const isWithin = (value: number, min: number, max: number) => value >= min && value <= max;
+/** PostgreSQL counts characters, JavaScript's length counts halves of some: twice as many at most. */
+function hasCharacters(text: string, min: number, max: number): boolean {
+  if (text.length >= 2 * min && text.length <= max) return true;
+  const characters = Array.from(text).length;
+  return characters >= min && characters <= max;
+}
 
 /** Names the value of a closed set that was meant. */
 const choice = (values: readonly string[], words: string) => (input: unknown) => {

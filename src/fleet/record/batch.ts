@@ -4,6 +4,7 @@ import type { AnyPgColumn } from "drizzle-orm/pg-core";
 import * as z from "zod";
 import { type Cell, CopyRows } from "./binary-copy.ts";
 import { executionEmbeddings } from "../../schema/embeddings.ts";
+import type { JsonValue } from "../../schema/json.ts";
 import { type NewAgentExecutionLog, agentExecutionLogs } from "../../schema/governance.ts";
 import { lazy } from "../../validation/lazy.ts";
 import { refused } from "../../validation/refused.ts";
@@ -19,6 +20,28 @@ export interface NewExecution extends Given<NewAgentExecutionLog> {
     | undefined;
 }
 
+/**
+ * What `asJson` has made, as its text: what waits for long is no tree that each collection of garbage walks, and is
+ * not looked at again. For columns that take any JSON.
+ */
+export class StorableText {
+  readonly text: string;
+
+  constructor(value: object | JsonValue) {
+    this.text = JSON.stringify(value);
+  }
+}
+
+/** Anything that a column of JSON takes, or its text. */
+const orText = (json: z.ZodType) =>
+  z
+    .unknown()
+    .superRefine((value, context) => {
+      if (value instanceof StorableText) return;
+      for (const issue of json.safeParse(value).error?.issues ?? []) context.addIssue({ ...issue });
+    })
+    .optional();
+
 /** Built when the first entry comes: whoever imports the package may never record. */
 const newExecution = lazy(() => {
   const { shape } = validators(executionEmbeddings).insert;
@@ -31,6 +54,8 @@ const newExecution = lazy(() => {
     .refine((given) => Object.values(given).some(Array.isArray), "expected at least one embedding");
   const { insert } = validators(agentExecutionLogs);
   return insert.extend({
+    inputData: orText(insert.shape.inputData),
+    outputData: orText(insert.shape.outputData),
     timestamp: insert.shape.timestamp.superRefine(refuseOtherUnits),
     embeddings: embeddings.optional(),
   });
@@ -191,7 +216,11 @@ export class Batch {
 
   /** All rows: for COPY if they were encoded for it, else as JSON. */
   end(): Buffer | string {
-    return this.#copy ? this.#copy.end() : `[${this.#rows.map(jsonRow).join(",")}]`;
+    if (this.#copy) return this.#copy.end();
+    // Added up, not joined: V8 copies it once, when it is sent.
+    let json = "";
+    for (const cells of this.#rows) json += `${json && ","}${jsonRow(cells)}`;
+    return `[${json}]`;
   }
 
   /** JSON of the distinct references, each with the place it comes at first. */
@@ -252,15 +281,24 @@ export interface Place {
 
 function cellOf(type: string, value: unknown): Cell {
   if (value === undefined || value === null) return null;
+  if (value instanceof StorableText) return value.text;
   const plain = typeof value === "string" || typeof value === "number" || value instanceof Date;
   return plain && type !== "jsonb" ? value : JSON.stringify(value);
 }
 
+/** What has a cell's value as JSON: texts of JSON as they are. */
+function jsonCell(type: string, cell: Exclude<Cell, null>): string {
+  if (typeof cell === "number" || type === "jsonb") return String(cell);
+  // What Date's own toJSON does, in a third of the time; a uuid has nothing to escape.
+  if (typeof cell === "object") return `"${cell.toISOString()}"`;
+  return type === "uuid" ? `"${cell}"` : JSON.stringify(cell);
+}
+
 function jsonRow(cells: readonly Cell[]): string {
-  const members = FIELDS.flatMap(({ key, type }, index) => {
+  let members = "";
+  FIELDS.forEach(({ key, type }, index) => {
     const cell = cells[index] ?? null;
-    if (cell === null) return [];
-    return `"${key}":${type === "jsonb" ? String(cell) : JSON.stringify(cell)}`;
+    if (cell !== null) members += `${members && ","}"${key}":${jsonCell(type, cell)}`;
   });
-  return `{${members.join(",")}}`;
+  return `{${members}}`;
 }

@@ -174,6 +174,7 @@ class Recorder {
   };
   readonly #charges: Charge[] = [];
   readonly #outcomes: Ended[] = [];
+  #batch = new Batch(0);
   #settled: Promise<void> = Promise.resolve();
   #copied: Promise<void> = Promise.resolve();
   /** Whether COPY is possible; unknown until it is needed. */
@@ -206,19 +207,35 @@ class Recorder {
   }
 
   async #sendAll(entries: AsyncIterable<NewExecution> | Iterable<NewExecution>): Promise<void> {
-    let batch = new Batch(0);
     try {
-      for await (const entry of entries) {
-        batch.add(entry);
-        if (batch.size % YIELD_EVERY === 0) await this.#pause(batch);
-        if (this.options.whole || !batch.isFull) continue;
-        await this.#send(batch);
-        batch = new Batch(batch.first + batch.size);
+      // Without a promise for each entry, where there is none to wait for.
+      if (Symbol.iterator in entries) {
+        for (const entry of entries) if (this.#isDue(entry)) await this.#proceed();
+      } else {
+        for await (const entry of entries) if (this.#isDue(entry)) await this.#proceed();
       }
-      if (batch.size > 0) await this.#send(batch);
+      if (this.#batch.size > 0) await this.#send(this.#batch);
     } finally {
       await this.#settled;
     }
+  }
+
+  /** Takes an entry, and answers whether something else has its turn before the next. */
+  #isDue(entry: NewExecution): boolean {
+    this.#batch.add(entry);
+    return this.#batch.size % YIELD_EVERY === 0 || this.#isChunk();
+  }
+
+  #isChunk(): boolean {
+    return !this.options.whole && this.#batch.isFull;
+  }
+
+  async #proceed(): Promise<void> {
+    const batch = this.#batch;
+    if (batch.size % YIELD_EVERY === 0) await this.#pause(batch);
+    if (!this.#isChunk()) return;
+    await this.#send(batch);
+    this.#batch = new Batch(batch.first + batch.size);
   }
 
   /** Last of all, breakers before budgets: these are locked until the transaction ends. */
