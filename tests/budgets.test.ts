@@ -3,7 +3,7 @@ import { eq, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import * as z from "zod";
-import type { Transaction } from "../src/client/sql.ts";
+import { type Transaction, rows } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import {
   type BudgetWindow,
@@ -470,6 +470,27 @@ suite("budgets", (database) => {
     });
     expect(refused).toMatchObject({ allowed: false, resetsAt: at("2026-06-01T00:00") });
     expect(refused.exceeded).toMatchObject([{ window: "daily", spentUsd: "0.6" }]);
+  });
+
+  test("a refresh reads the windows of each budget it corrects twice, and not those of every pair", async () => {
+    const agents = Array.from({ length: 60 }, () => newAgent());
+    const updatedAt = at("2026-03-04T11:00");
+    await withOrganization(database.db, randomUUID(), async (tx) => {
+      await tx.insert(agentRegistry).values(agents);
+      const wrong = { dailyBudgetUsd: "1", currentDailySpend: "0.5", updatedAt };
+      await tx.insert(costBudgets).values(agents.map(({ id }) => ({ agentId: id, ...wrong })));
+    });
+    await database.db.transaction(async (tx) => {
+      await tx.execute(sql`set local track_functions = 'pl'`);
+      const corrected = await refreshBudgets(tx, { now: at("2026-03-04T12:00") });
+      const [told] = rows<{ calls: number }>(
+        await tx.execute(sql`select pg_stat_get_xact_function_calls(
+          'meta_agent.budget_windows(anyelement, timestamptz)'::regprocedure)::int as calls`),
+      );
+      expect(corrected.length).toBeGreaterThanOrEqual(60);
+      expect(told?.calls).toBeGreaterThan(0);
+      expect(told?.calls).toBeLessThanOrEqual(2 * corrected.length);
+    });
   });
 
   test("claims that name no organization see no agent and no budget", async () => {
