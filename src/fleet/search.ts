@@ -113,7 +113,8 @@ async function nearest(
 
 /**
  * The nearest of an organization that has so few rows that no index would be asked, in the statement that looks
- * up whose they are: `found` is null where it has more, or where a log was hidden.
+ * up whose they are: `found` is null where it has more, or where a log was hidden. Rows are counted whatever the
+ * filters ask, so that no log is looked up twice.
  *
  * A tenant without an organization sees no rows; whoever sees all rows has forgotten to say whose.
  */
@@ -144,7 +145,7 @@ async function amongFew(
       log: logs,
     })
     .from(
-      sql`(select organization, (${countUpTo(search, sql`${few + 1}`)}) > ${few} as has_many
+      sql`(select organization, (${countUpTo(search.by, ANY_LOG, sql`${few + 1}`)}) > ${few} as has_many
         from (select ${caller} as organization offset 0) as own offset 0) as own`,
     )
     .leftJoinLateral(candidates, sql`true`)
@@ -178,7 +179,7 @@ const candidatesOf = (tx: Executor, { search, distance, looksUp, of, unless }: C
       distance: distance.mapWith(Number).as("distance"),
     })
     .from(embeddings)
-    .crossJoinLateral(looksUp ? matchingLog(search) : sql`(select) as matching`)
+    .crossJoinLateral(looksUp ? matchingLog(search) : ANY_LOG)
     .where(
       and(
         unless && sql`not ${unless}`,
@@ -245,6 +246,9 @@ function directionOf({ vector, by, limit, maxDistance }: Search): string {
 
 const hasFilters = ({ filters }: Search) => Object.keys(filters).length > 0;
 
+/** In the place of a log of which nothing is asked. */
+const ANY_LOG = sql`(select) as matching`;
+
 /** The log of an embedding, for a lateral join, if the caller sees it and it is as asked for. */
 function matchingLog({ filters }: Search): SQL {
   const equal = (["agentId", "promptVersionId", "actionType", "status", "errorType"] as const).map(
@@ -272,11 +276,10 @@ const [COST, OWN_ROWS] = [4, 100];
 const enoughRows = (limit: number, pages: number) => Math.sqrt((OWN_ROWS * limit * pages) / COST);
 
 /** Counts the rows of `own.organization` that may be results, no further than asked. Statistics may be old or missing. */
-const countUpTo = (search: Search, most: SQL): SQL => sql`
+const countUpTo = (by: Search["by"], matching: SQL, most: SQL): SQL => sql`
   select count(*) from (
-    select from public.${embeddings}
-      cross join lateral ${hasFilters(search) ? matchingLog(search) : sql`(select) as matching`}
-    where ${embeddings.organizationId} = own.organization and ${COLUMNS[search.by]} is not null
+    select from public.${embeddings} cross join lateral ${matching}
+    where ${embeddings.organizationId} = own.organization and ${COLUMNS[by]} is not null
     limit ${most}) as candidates`;
 
 /**
@@ -291,13 +294,14 @@ async function probesFor(
   const { by, limit } = search;
   if (by === "output") return null;
   const wanted = OWN_ROWS * limit;
+  const matching = hasFilters(search) ? matchingLog(search) : ANY_LOG;
   const [row] = rows<{ probes: number }>(
     await tx.execute(sql`
       select least(lists, ceil(greatest(sqrt(lists), ${wanted}::float8 * lists / enough)))::int as probes
       from (select ${organization}::uuid as organization) as own,
         (${indexFacts(EMBEDDING_INDEXES[by].name)}) as facts,
         lateral (select ceil(sqrt(${wanted} * pages / ${COST})) as enough) as bound
-      where built_over >= ${ENOUGH_ROWS} and enough < (${countUpTo(search, sql`enough::bigint + 1`)})`),
+      where built_over >= ${ENOUGH_ROWS} and enough < (${countUpTo(by, matching, sql`enough::bigint + 1`)})`),
   );
   return row?.probes ?? null;
 }
