@@ -160,15 +160,18 @@ BEGIN
 END $$;
 
 CREATE FUNCTION meta_agent.current_organization_id() RETURNS uuid
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $_$
-  SELECT substring(
-    coalesce(claims -> 'organization_id', claims -> 'app_metadata' -> 'organization_id')::text
-    FROM '^"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"$'
-  )::uuid
-  FROM (SELECT nullif(current_setting('request.jwt.claims', true), '')::json AS claims) AS setting
-$_$;
+    AS $$
+DECLARE
+  claims CONSTANT json := nullif(current_setting('request.jwt.claims', true), '')::json;
+  named CONSTANT text := coalesce(claims -> 'organization_id', claims -> 'app_metadata' -> 'organization_id')::text;
+BEGIN
+  IF translate(named, '123456789abcdefABCDEF', '000000000000000000000') = '"00000000-0000-0000-0000-000000000000"' THEN
+    RETURN btrim(named, '"')::uuid;
+  END IF;
+  RETURN NULL;
+END $$;
 
 CREATE FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) RETURNS uuid
     LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE

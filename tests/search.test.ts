@@ -264,9 +264,9 @@ suite("similar executions among many", (database) => {
   };
 
   beforeAll(async () => {
-    await fill(organizations.large, 1100);
+    await fill(organizations.large, 1600);
     await fill(organizations.small, 20);
-    await fill(organizations.far, 320, true);
+    await fill(organizations.far, 520, true);
     await fill(randomUUID(), 600);
   });
 

@@ -1,6 +1,6 @@
 import { type SQL, and, eq, gte, isNotNull, lt, sql } from "drizzle-orm";
 import { withSettings } from "../client/settings.ts";
-import { type Executor, byKey, one } from "../client/sql.ts";
+import { type Executor, byKey, rows } from "../client/sql.ts";
 import { DIMENSIONS, EMBEDDING_INDEXES, ENOUGH_ROWS, indexFacts } from "./embedding-index.ts";
 import {
   type AgentExecutionLog,
@@ -66,17 +66,19 @@ export async function findSimilarExecutions(
   const { limit = 10, maxDistance = 2, filters = {} } = asked;
   const search = { ...asked, limit, maxDistance, filters };
   const direction = directionOf(search);
-  const { organization, probes } = await circumstances(tx, search);
-  if (organization === null) return [];
   const distance = sql<number>`${COLUMNS[search.by]} <=> ${direction}::vector`;
+  // No index orders by a sum.
+  const everyRow = sql<number>`(${distance}) + 0`;
+  const { organization, found: ofFew } = await amongFew(tx, search, everyRow);
+  if (ofFew !== null || organization === null) return ofFew ?? [];
+  const probes = await probesFor(tx, search, organization);
   if (probes !== null) {
     const found = await inTurn(tx._.session, () =>
       withSettings(tx, indexOnly(probes), () => nearest(tx, { search, organization, distance })),
     );
     if (found.length === limit) return found;
   }
-  // No index orders by a sum.
-  return nearest(tx, { search, organization, distance: sql<number>`(${distance}) + 0` });
+  return nearest(tx, { search, organization, distance: everyRow });
 }
 
 interface Step {
@@ -96,36 +98,119 @@ async function nearest(
   tx: Executor,
   { search, organization, distance, looksUp = hasFilters(search) }: Step,
 ): Promise<SimilarExecution[]> {
-  const candidates = tx
+  const candidates = candidatesOf(tx, {
+    search,
+    distance,
+    looksUp,
+    of: sql`${organization}::uuid`,
+  });
+  const found = await tx
+    .select({ embeddingId: candidates.id, distance: candidates.distance, log: logs })
+    .from(candidates)
+    .leftJoinLateral(logOfCandidate(tx), sql`true`);
+  return inOrder(found, search) ?? nearest(tx, { search, organization, distance, looksUp: true });
+}
+
+/**
+ * The nearest of an organization that has so few rows that no index would be asked, in the statement that looks
+ * up whose they are: `found` is null where it has more, or where a log was hidden. Rows are counted whatever the
+ * filters ask, so that no log is looked up twice.
+ *
+ * A tenant without an organization sees no rows; whoever sees all rows has forgotten to say whose.
+ */
+async function amongFew(
+  tx: Executor,
+  search: Search,
+  distance: SQL<number>,
+): Promise<{ organization: string | null; found: SimilarExecution[] | null }> {
+  const few = Math.floor(enoughRows(search.limit, ENOUGH_ROWS));
+  const caller =
+    search.organizationId === undefined
+      ? sql`meta_agent.current_organization_id()`
+      : sql`${search.organizationId}::uuid`;
+  const candidates = candidatesOf(tx, {
+    search,
+    distance,
+    looksUp: hasFilters(search),
+    of: sql`own.organization`,
+    unless: sql`own.has_many`,
+  });
+  const answer = await tx
+    .select({
+      organization: sql<string | null>`own.organization`,
+      isForgotten: sql<boolean>`own.organization is null and current_user <> 'authenticated'`,
+      hasMany: sql<boolean>`own.has_many`,
+      embeddingId: candidates.id,
+      distance: candidates.distance,
+      log: logs,
+    })
+    .from(
+      sql`(select organization, (${countUpTo(search.by, ANY_LOG, sql`${few + 1}`)}) > ${few} as has_many
+        from (select ${caller} as organization offset 0) as own offset 0) as own`,
+    )
+    .leftJoinLateral(candidates, sql`true`)
+    .leftJoinLateral(logOfCandidate(tx), sql`true`);
+  const [own] = answer;
+  if (own === undefined || own.isForgotten) {
+    throw new Error("findSimilarExecutions: this caller has no organization: name organizationId");
+  }
+  const found = answer.flatMap(({ embeddingId, distance: apart, log }) =>
+    embeddingId === null || apart === null ? [] : { embeddingId, distance: apart, log },
+  );
+  return { organization: own.organization, found: own.hasMany ? null : inOrder(found, search) };
+}
+
+interface Candidates {
+  readonly search: Search;
+  readonly distance: SQL<number>;
+  readonly looksUp: boolean;
+  /** Whose embeddings. */
+  readonly of: SQL;
+  /** None at all where this is true. */
+  readonly unless?: SQL;
+}
+
+/** The nearest embeddings, as a part of a statement. */
+const candidatesOf = (tx: Executor, { search, distance, looksUp, of, unless }: Candidates) =>
+  tx
     .select({
       id: embeddings.id,
       logId: sql<string>`${embeddings.executionLogId}`.as("log_id"),
       distance: distance.mapWith(Number).as("distance"),
     })
     .from(embeddings)
-    .crossJoinLateral(looksUp ? matchingLog(search) : sql`(select) as matching`)
+    .crossJoinLateral(looksUp ? matchingLog(search) : ANY_LOG)
     .where(
-      and(sql`${embeddings.organizationId} = ${organization}::uuid`, isNotNull(COLUMNS[search.by])),
+      and(
+        unless && sql`not ${unless}`,
+        sql`${embeddings.organizationId} = ${of}`,
+        isNotNull(COLUMNS[search.by]),
+      ),
     )
     .orderBy(sql`distance`)
     .limit(search.limit)
     .as("nearest");
-  const log = tx
+
+/** The log of each of them. */
+const logOfCandidate = (tx: Executor) =>
+  tx
     .select()
     .from(logs)
     .where(byKey("agent_execution_logs.id", "nearest.log_id"))
     .as("agent_execution_logs");
-  const found = await tx
-    .select({ embeddingId: candidates.id, distance: candidates.distance, log: logs })
-    .from(candidates)
-    .leftJoinLateral(log, sql`true`);
-  const seen = found.flatMap(({ log: its, ...of }) => (its === null ? [] : { ...of, log: its }));
-  if (seen.length < found.length) {
-    return nearest(tx, { search, organization, distance, looksUp: true });
-  }
-  // IVFFlat goes through its lists in batches; each is in order, all of them are not. NaN passes no bound.
+
+/**
+ * What was found, nearest first; null where a log is hidden. IVFFlat goes through its lists in batches; each is
+ * in order, all of them are not. NaN passes no bound.
+ */
+function inOrder(
+  found: readonly (Omit<SimilarExecution, "log"> & { readonly log: AgentExecutionLog | null })[],
+  { maxDistance }: Search,
+): SimilarExecution[] | null {
+  const seen = found.flatMap(({ log, ...of }) => (log === null ? [] : { ...of, log }));
+  if (seen.length < found.length) return null;
   return seen
-    .filter(({ distance: apart }) => apart <= search.maxDistance)
+    .filter(({ distance }) => distance <= maxDistance)
     .toSorted((a, b) => a.distance - b.distance);
 }
 
@@ -161,6 +246,9 @@ function directionOf({ vector, by, limit, maxDistance }: Search): string {
 
 const hasFilters = ({ filters }: Search) => Object.keys(filters).length > 0;
 
+/** In the place of a log of which nothing is asked. */
+const ANY_LOG = sql`(select) as matching`;
+
 /** The log of an embedding, for a lateral join, if the caller sees it and it is as asked for. */
 function matchingLog({ filters }: Search): SQL {
   const equal = (["agentId", "promptVersionId", "actionType", "status", "errorType"] as const).map(
@@ -181,44 +269,41 @@ function matchingLog({ filters }: Search): SQL {
 const [COST, OWN_ROWS] = [4, 100];
 
 /**
- * Whose executions, as a value that the planner can look up in its statistics, and how many lists IVFFlat
- * must look into for this search. `probes` is null where comparing every row costs less, or the index was
- * not built over enough rows. Of n rows that may be results it comes by OWN_ROWS * limit when it reads
- * OWN_ROWS * limit / n of its pages: less work than n rows from n = sqrt(OWN_ROWS * limit * pages / COST) on.
- * Rows are counted up to that n, since statistics may be old or missing.
- *
- * A tenant without an organization sees no rows; whoever sees all rows has forgotten to say whose.
+ * From how many rows on that may be results IVFFlat takes less work than comparing every one. Of n it comes by
+ * OWN_ROWS * limit when it reads OWN_ROWS * limit / n of its pages: less than n from
+ * n = sqrt(OWN_ROWS * limit * pages / COST) on. A page holds one vector.
  */
-async function circumstances(
+const enoughRows = (limit: number, pages: number) => Math.sqrt((OWN_ROWS * limit * pages) / COST);
+
+/** Counts the rows of `own.organization` that may be results, no further than asked. Statistics may be old or missing. */
+const countUpTo = (by: Search["by"], matching: SQL, most: SQL): SQL => sql`
+  select count(*) from (
+    select from public.${embeddings} cross join lateral ${matching}
+    where ${embeddings.organizationId} = own.organization and ${COLUMNS[by]} is not null
+    limit ${most}) as candidates`;
+
+/**
+ * How many lists IVFFlat must look into for this search: null where comparing every row costs less, or the index
+ * was not built over enough rows.
+ */
+async function probesFor(
   tx: Executor,
   search: Search,
-): Promise<{ organization: string | null; probes: number | null }> {
-  const { by, limit, organizationId } = search;
-  const probes =
-    by === "output"
-      ? sql`null::int`
-      : sql`(
-      select least(lists, ceil(greatest(sqrt(lists), ${OWN_ROWS * limit}::float8 * lists / enough)))::int
-      from (${indexFacts(EMBEDDING_INDEXES[by].name)}) as facts,
-        lateral (select ceil(sqrt(${OWN_ROWS * limit} * pages / ${COST})) as enough) as bound
-      where built_over >= ${ENOUGH_ROWS} and enough < (
-        select count(*) from (
-          select from public.${embeddings} cross join lateral ${hasFilters(search) ? matchingLog(search) : sql`(select) as matching`}
-          where ${embeddings.organizationId} = own.organization and ${COLUMNS[by]} is not null
-          limit enough::bigint + 1) as candidates))`;
-  const { organization, forgotten, ...found } = await one<{
-    organization: string | null;
-    forgotten: boolean;
-    probes: number | null;
-  }>(
-    tx,
-    sql`select organization, ${probes} as probes, organization is null and current_user <> 'authenticated' as forgotten
-      from (select ${organizationId === undefined ? sql`meta_agent.current_organization_id()` : sql`${organizationId}::uuid`} as organization offset 0) as own`,
+  organization: string,
+): Promise<number | null> {
+  const { by, limit } = search;
+  if (by === "output") return null;
+  const wanted = OWN_ROWS * limit;
+  const matching = hasFilters(search) ? matchingLog(search) : ANY_LOG;
+  const [row] = rows<{ probes: number }>(
+    await tx.execute(sql`
+      select least(lists, ceil(greatest(sqrt(lists), ${wanted}::float8 * lists / enough)))::int as probes
+      from (select ${organization}::uuid as organization) as own,
+        (${indexFacts(EMBEDDING_INDEXES[by].name)}) as facts,
+        lateral (select ceil(sqrt(${wanted} * pages / ${COST})) as enough) as bound
+      where built_over >= ${ENOUGH_ROWS} and enough < (${countUpTo(by, matching, sql`enough::bigint + 1`)})`),
   );
-  if (forgotten) {
-    throw new Error("findSimilarExecutions: this caller has no organization: name organizationId");
-  }
-  return { organization, ...found };
+  return row?.probes ?? null;
 }
 
 /** Every other plan has to sort. Compiling the plan would take longer than running it. */
