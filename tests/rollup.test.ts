@@ -3,6 +3,7 @@ import { eq, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import type { Transaction } from "../src/client/sql.ts";
+import { executionLogId } from "../src/client/keys.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { loadDemo } from "../src/demo/load.ts";
 import { databaseError } from "../src/client/errors.ts";
@@ -406,8 +407,8 @@ suite("rollUpMetrics", (database) => {
   test("a tenant's tens of thousands of long error types do not end the roll-up of all", async () => {
     const other = await withServiceRole(database.db, (tx) => insertMember(tx, B));
     await database.query(
-      `insert into agent_execution_logs (agent_id, organization_id, execution_id, timestamp, action_type, status, error_type)
-        select $1::text::uuid, $2::text::uuid, gen_random_uuid(), '${FIRST}T12:00Z', 'llm_call', 'failure', repeat(md5(n::text), 8)
+      `insert into agent_execution_logs (id, agent_id, organization_id, execution_id, timestamp, action_type, status, error_type)
+        select meta_agent.uuidv7_at('${FIRST}T12:00Z'), $1::text::uuid, $2::text::uuid, gen_random_uuid(), '${FIRST}T12:00Z', 'llm_call', 'failure', repeat(md5(n::text), 8)
         from generate_series(1, 30000) as n`,
       [member.agentId, A],
     );
@@ -705,7 +706,7 @@ class Model {
         return member
           ? {
               ...rest,
-              id: randomUUID(),
+              id: executionLogId(at(`${day}T${time}Z`), randomUUID()),
               agentId: member.agentId,
               promptVersionId: member.prompts[prompt] ?? null,
               executionId: `00000000-0000-4000-8000-00000000000${execution}`,

@@ -14,7 +14,9 @@ import { ejectCommand } from "./eject.ts";
 import { importCommand } from "./import.ts";
 import { initCommand } from "./init.ts";
 import { migrateCommand } from "./migrate.ts";
+import { partitionCommand } from "./partition.ts";
 import { err, progress, visible } from "./print.ts";
+import { purgeCommand } from "./purge.ts";
 import { rebuildCommand } from "./rebuild.ts";
 import { rolesCommand } from "./roles.ts";
 import { sqlCommand } from "./sql.ts";
@@ -51,6 +53,8 @@ for (const subcommand of [
   ejectCommand,
   importCommand,
   rebuildCommand,
+  partitionCommand,
+  purgeCommand,
   rolesCommand,
   demoCommand,
   devCommand,
