@@ -86,7 +86,7 @@ const server = await startServer();
 const flat = await server.another("flat");
 const cut = await server.another("cut");
 try {
-  const months = Math.ceil(LOGS / 10_000 / 30.4) + 1;
+  const months = Math.max(7, Math.ceil(LOGS / 10_000 / 30.4) + 1);
   await cutAsOf(cut.db, months);
   const tenant = await fillLogs(flat.db, { logs: LOGS, agents: 5 });
   await fillLogs(cut.db, { logs: LOGS, agents: 5 });

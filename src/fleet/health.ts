@@ -2,7 +2,7 @@ import { type SQL, sql } from "drizzle-orm";
 import { type HealthThresholds, healthThresholds } from "../config.ts";
 import { type Executor, byKey, columnList, isKey, one } from "../client/sql.ts";
 import { agentHealthRealtime } from "../schema/index.ts";
-import { boundsWhereCut } from "./log-bounds.ts";
+import { IS_CUT, logIdBounds } from "./log-bounds.ts";
 import {
   IS_SHADOW,
   LOOK_BACK,
@@ -59,8 +59,8 @@ export async function refreshHealth(
   const thresholds = healthThresholds(given);
   // A statement of its own: what follows must see each breaker whose move is in the snapshot already. One that
   // moves later waits here, and then moves in the new one.
-  await tx.execute(LOCK);
-  const bounds = await boundsWhereCut(tx, () => readBy(tx, now));
+  const { isCut } = await one<{ isCut: boolean }>(tx, LOCK);
+  const bounds = isCut ? sql`and ${logIdBounds(await readBy(tx, now))}` : sql``;
   return one<HealthResult>(tx, refresh(thresholds, now, bounds));
 }
 
@@ -78,7 +78,9 @@ async function readBy(tx: Executor, now: Date | undefined): Promise<Partial<Peri
 }
 
 /** In the order in which the snapshots are written, and breakers are moved. */
-const LOCK = sql`select from public.agent_health_realtime order by agent_id for no key update`;
+const LOCK = sql`
+  with locked as materialized (select from public.agent_health_realtime order by agent_id for no key update)
+  select count(*), ${IS_CUT} as "isCut" from locked`;
 
 const columns = columnList(agentHealthRealtime);
 /** What an older snapshot knows of the last executions stays. */

@@ -1,7 +1,6 @@
 /** Which months of a partitioned log a time is in. */
 import { type AnyColumn, type SQL, sql } from "drizzle-orm";
 import { executionLogIdFloor } from "../client/keys.ts";
-import { type Queryable, one } from "../client/sql.ts";
 import { agentExecutionLogs } from "../schema/index.ts";
 import type { Period } from "./outcome.ts";
 import { isoOf } from "./steps.ts";
@@ -52,14 +51,5 @@ function monthOf(instant: Date, moved: number, after: number): Date {
   return at;
 }
 
-/** The condition for one who knows not whether the log is partitioned; nothing where it is not. */
-export async function boundsWhereCut(
-  tx: Queryable,
-  period: () => Promise<Partial<Period>>,
-): Promise<SQL> {
-  const { cut } = await one<{ cut: boolean }>(
-    tx,
-    sql`select relkind = 'p' as cut from pg_catalog.pg_class where oid = 'public.agent_execution_logs'::regclass`,
-  );
-  return cut ? sql`and ${logIdBounds(await period())}` : sql``;
-}
+/** Whether the log is cut into months: only then ids say the time of their rows. */
+export const IS_CUT = sql<boolean>`(select relkind = 'p' from pg_catalog.pg_class where oid = 'public.agent_execution_logs'::pg_catalog.regclass)`;

@@ -4,7 +4,7 @@ import { queuePerSession } from "../client/queue.ts";
 import { withSettings } from "../client/settings.ts";
 import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
-import { boundsWhereCut } from "./log-bounds.ts";
+import { IS_CUT, logIdBounds } from "./log-bounds.ts";
 import { LOOK_BACK, OF_LOG, type Period, REACH, executionsOf, withStart } from "./outcome.ts";
 import { lockOrganization } from "./steps.ts";
 
@@ -77,17 +77,17 @@ export async function rollUpMetrics(tx: Executor, { from, to }: RollUpDays): Pro
   if (to < from) throw new TypeError("rollUpMetrics: to must not be before from");
 
   await lockOrganization(tx, "rollUpMetrics", "roll-up");
-  const { earliest } = await one<{ earliest: string | null }>(tx, EARLIEST);
+  const { earliest, isCut } = await one<{ earliest: string | null; isCut: boolean }>(tx, LOG_STATE);
   if (earliest !== null && to < earliest) return { rows: 0, written: 0, removed: 0, capped: [] };
   const days = { from: earliest !== null && from < earliest ? earliest : from, to };
-  const bounds = await boundsWhereCut(tx, async () => read(days));
+  const bounds = isCut ? sql`and ${logIdBounds(read(days))}` : sql``;
   return inTurn(tx._.session, () =>
     withSettings(tx, NO_NESTED_LOOPS, () => one<RollUpResult>(tx, rollUp(days, bounds))),
   );
 }
 
-/** The first day that logs which were removed before another had nothing to say of. */
-const EARLIEST = sql`select to_char(meta_agent.logs_pruned_before() + 2, 'YYYY-MM-DD') as earliest`;
+/** `earliest`: the first day that logs which were removed had nothing to say of. */
+const LOG_STATE = sql`select to_char(meta_agent.logs_pruned_before() + 2, 'YYYY-MM-DD') as earliest, ${IS_CUT} as "isCut"`;
 
 /** What is read for these days: {@link LOOK_BACK} before them, {@link REACH} after. */
 const read = ({ from, to }: RollUpDays): Period => ({
