@@ -18,7 +18,7 @@ import { compare, median, startServer, time } from "./server.ts";
 
 const LOGS = Number(process.argv[2] ?? 1_500_000);
 
-/** Six months of the past as partitions of their own, as if the log had been cut long ago; empty ones before the log is filled. */
+/** Six months of the past as partitions of their own, as if the log had been cut long ago; empty ones before the log is filled, and one for what is written now. */
 async function cutAsOf(db: Database, months: number): Promise<void> {
   await partitionLogs(db);
   await db.execute(
@@ -29,7 +29,11 @@ async function cutAsOf(db: Database, months: number): Promise<void> {
       execute format('create table meta_agent_partitions.m%s partition of public.agent_execution_logs for values from (%L) to (%L)',
         to_char(at, 'YYYYMM'), meta_agent.uuidv7_floor(at at time zone 'UTC'), meta_agent.uuidv7_floor((at + interval '1 month') at time zone 'UTC'));
       execute format('alter table meta_agent_partitions.m%s enable row level security', to_char(at, 'YYYYMM'));
-    end loop; end $$`),
+    end loop;
+    execute format('create table meta_agent_partitions.rest partition of public.agent_execution_logs for values from (%L) to (%L)',
+      meta_agent.uuidv7_floor((timestamp '2025-01-01' + interval '1 month' * ${months}) at time zone 'UTC'),
+      (select min((regexp_match(pg_get_expr(relpartbound, oid), '[-0-9a-f]{36}'))[1]) from pg_class where relname like 'agent_execution_logs_2%' and relkind = 'r'));
+    end $$`),
   );
 }
 

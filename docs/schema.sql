@@ -198,7 +198,7 @@ DECLARE
   has_agent CONSTANT boolean := EXISTS (
     SELECT FROM pg_attribute WHERE attrelid = target AND attname = 'agent_id');
   refers_to_itself CONSTANT boolean := EXISTS (
-    SELECT FROM pg_constraint WHERE contype = 'f' AND conrelid = target AND confrelid = target);
+    SELECT FROM pg_constraint WHERE contype = 'f' AND conrelid = target AND confrelid = target AND conparentid = 0);
   own_row CONSTANT text := 'own_' || table_name || '_row';
   parents text[];
   readable text;
@@ -206,7 +206,7 @@ DECLARE
   policy record;
 BEGIN
   IF EXISTS (
-    SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.conrelid = target AND (
+    SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.conrelid = target AND c.conparentid = 0 AND (
       cardinality(c.conkey) > 1 OR NOT EXISTS (
         SELECT FROM pg_attribute AS a WHERE a.attrelid = c.confrelid AND a.attname = 'organization_id'))
   ) THEN
@@ -238,7 +238,7 @@ BEGIN
   INTO parents
   FROM pg_constraint AS c
   JOIN pg_attribute AS fk ON fk.attrelid = c.conrelid AND fk.attnum = c.conkey[1]
-  WHERE c.contype = 'f' AND c.conrelid = target;
+  WHERE c.contype = 'f' AND c.conrelid = target AND c.conparentid = 0;
 
   readable := CASE WHEN has_organization THEN 'organization_id = ' || caller ELSE parents[1] END;
   writable := CASE WHEN has_organization THEN readable || coalesce(' AND (' || array_to_string(parents, ') AND (') || ')', '')
@@ -271,6 +271,13 @@ BEGIN
       table_name || '_agent_id_organization_id_stat', target);
   END IF;
 END $_$;
+
+CREATE FUNCTION meta_agent.logs_pruned_before() RETURNS date
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT substring(obj_description(to_regprocedure('meta_agent.logs_pruned_before()'), 'pg_proc') FROM '\d{4}-\d\d-\d\d')::date
+$$;
 
 CREATE FUNCTION meta_agent.mirror_circuit() RETURNS trigger
     LANGUAGE plpgsql
@@ -2318,6 +2325,10 @@ GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zo
 GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.isolate(table_name text, noun text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION meta_agent.logs_pruned_before() FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.logs_pruned_before() TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.logs_pruned_before() TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.mirror_circuit() FROM PUBLIC;
 

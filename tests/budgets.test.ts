@@ -3,7 +3,7 @@ import { eq, sql } from "drizzle-orm";
 import * as fc from "fast-check";
 import { beforeAll, expect, test } from "vitest";
 import * as z from "zod";
-import { type Transaction, rows } from "../src/client/sql.ts";
+import type { Transaction } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import {
   type BudgetWindow,
