@@ -42,9 +42,9 @@ export function logIdBounds(
   return bounds.length > 0 ? sql.join(bounds, sql` and `) : sql`true`;
 }
 
-/** The beginning of the month, UTC, that an instant is in when it is moved so far, or of one after it. */
+/** The beginning of the month, UTC, that an instant is in when it is moved so far, or of one after it; ids begin in 1970. */
 function monthOf(instant: Date, moved: number, after: number): Date {
-  const at = new Date(instant.getTime() + moved);
+  const at = new Date(Math.max(instant.getTime() + moved, 0));
   at.setUTCDate(1);
   at.setUTCHours(0, 0, 0, 0);
   at.setUTCMonth(at.getUTCMonth() + after);

@@ -281,7 +281,7 @@ export async function briefly<T>(
     try {
       return await alone(db, { lockTimeout, onWait }, async (tx) => {
         await tx.execute(
-          sql`lock table public.agent_execution_logs, public.execution_embeddings in share update exclusive mode`,
+          sql`lock table public.agent_registry, public.agent_prompts, public.agent_execution_logs, public.execution_embeddings in share update exclusive mode`,
         );
         await tx.execute(sql`select set_config('lock_timeout', ${PATIENCE}, true)`);
         return work(tx);
