@@ -201,7 +201,7 @@ DECLARE
   has_agent CONSTANT boolean := EXISTS (
     SELECT FROM pg_attribute WHERE attrelid = target AND attname = 'agent_id');
   refers_to_itself CONSTANT boolean := EXISTS (
-    SELECT FROM pg_constraint WHERE contype = 'f' AND conrelid = target AND confrelid = target);
+    SELECT FROM pg_constraint WHERE contype = 'f' AND conrelid = target AND confrelid = target AND conparentid = 0);
   own_row CONSTANT text := 'own_' || table_name || '_row';
   parents text[];
   readable text;
@@ -209,7 +209,7 @@ DECLARE
   policy record;
 BEGIN
   IF EXISTS (
-    SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.conrelid = target AND (
+    SELECT FROM pg_constraint AS c WHERE c.contype = 'f' AND c.conrelid = target AND c.conparentid = 0 AND (
       cardinality(c.conkey) > 1 OR NOT EXISTS (
         SELECT FROM pg_attribute AS a WHERE a.attrelid = c.confrelid AND a.attname = 'organization_id'))
   ) THEN
@@ -241,7 +241,7 @@ BEGIN
   INTO parents
   FROM pg_constraint AS c
   JOIN pg_attribute AS fk ON fk.attrelid = c.conrelid AND fk.attnum = c.conkey[1]
-  WHERE c.contype = 'f' AND c.conrelid = target;
+  WHERE c.contype = 'f' AND c.conrelid = target AND c.conparentid = 0;
 
   readable := CASE WHEN has_organization THEN 'organization_id = ' || caller ELSE parents[1] END;
   writable := CASE WHEN has_organization THEN readable || coalesce(' AND (' || array_to_string(parents, ') AND (') || ')', '')
@@ -274,6 +274,13 @@ BEGIN
       table_name || '_agent_id_organization_id_stat', target);
   END IF;
 END $_$;
+
+CREATE FUNCTION meta_agent.logs_pruned_before() RETURNS date
+    LANGUAGE sql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+  SELECT substring(obj_description(to_regprocedure('meta_agent.logs_pruned_before()'), 'pg_proc') FROM '\d{4}-\d\d-\d\d')::date
+$$;
 
 CREATE FUNCTION meta_agent.mirror_circuit() RETURNS trigger
     LANGUAGE plpgsql
@@ -411,8 +418,8 @@ BEGIN
   moment := coalesce(moment, clock_timestamp());
   UPDATE public.cost_budgets SET updated_at = moment
   WHERE id = ANY (bound) AND date_trunc('day', updated_at, 'UTC') < date_trunc('day', moment, 'UTC');
-  WITH ledger AS (
-    SELECT b AS budget, w.at, l.daily, l.weekly, l.monthly
+  WITH ledger AS MATERIALIZED (
+    SELECT b.id, b AS budget, w.at, l.daily, l.weekly, l.monthly
     FROM public.cost_budgets AS b
     CROSS JOIN LATERAL (SELECT greatest(b.updated_at, moment) AS at) AS w
     CROSS JOIN LATERAL (
@@ -444,17 +451,18 @@ BEGIN
       current_weekly_spend = least(s.weekly, 1000000000000), current_monthly_spend = least(s.monthly, 1000000000000),
       updated_at = greatest(b.updated_at + interval '1 microsecond', moment)
     FROM ledger AS s
-    WHERE b.id = (s.budget).id
+    WHERE b.id = s.id
       AND (b.current_daily_spend, b.current_weekly_spend, b.current_monthly_spend) IS DISTINCT FROM (s.daily, s.weekly, s.monthly)
-    RETURNING b AS budget
+    RETURNING b.id, b AS budget
+  ), changed AS MATERIALIZED (
+    SELECT u.id, u.budget, s.budget AS counted, s.at FROM updated AS u JOIN ledger AS s ON s.id = u.id
   )
-  SELECT coalesce(json_agg(json_build_object('budgetId', (s.budget).id, 'agentId', (s.budget).agent_id, 'window', w.span,
+  SELECT coalesce(json_agg(json_build_object('budgetId', c.id, 'agentId', (c.counted).agent_id, 'window', w.span,
       'spentUsd', w.spent_usd::text, 'countedUsd', former.spent_usd::text)
-    ORDER BY (s.budget).id, w.ends_at - w.starts_at), '[]') INTO corrected
-  FROM updated AS u
-  JOIN ledger AS s ON (s.budget).id = (u.budget).id
-  CROSS JOIN LATERAL meta_agent.budget_windows(u.budget, s.at) AS w
-  JOIN LATERAL meta_agent.budget_windows(s.budget, s.at) AS former ON former.span = w.span
+    ORDER BY c.id, w.ends_at - w.starts_at), '[]') INTO corrected
+  FROM changed AS c
+  CROSS JOIN LATERAL meta_agent.budget_windows(c.budget, c.at) AS w
+  JOIN LATERAL meta_agent.budget_windows(c.counted, c.at) AS former ON former.span = w.span
   WHERE w.spent_usd <> former.spent_usd;
   RETURN corrected;
 END $$;
@@ -2321,6 +2329,10 @@ GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zo
 GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.isolate(table_name text, noun text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION meta_agent.logs_pruned_before() FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.logs_pruned_before() TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.logs_pruned_before() TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.mirror_circuit() FROM PUBLIC;
 

@@ -43,6 +43,17 @@ export {
 } from "./operate/rebuild.ts";
 export { type DatabaseError, databaseError, explain, isUnreachable } from "./client/errors.ts";
 export type { Finding } from "./operate/drift/findings.ts";
+export {
+  PartitionError,
+  type PartitionOptions,
+  type PartitionPlan,
+  type PartitionResult,
+  type PartitionStep,
+  addPartitions,
+  partitionLogs,
+  planPartitions,
+} from "./operate/partitions.ts";
+export { type PruneOptions, type PruneResult, pruneLogs } from "./operate/retention.ts";
 export * from "./fleet/ab-tests.ts";
 export * from "./fleet/agents.ts";
 export {
@@ -110,6 +121,7 @@ export * from "./fleet/dependencies.ts";
 export * from "./fleet/governance.ts";
 export type { StandingAlert, StandingAlerts } from "./fleet/governance-alerts.ts";
 export * from "./fleet/health.ts";
+export { logIdBounds } from "./fleet/log-bounds.ts";
 export { type Period, executionsBetween } from "./fleet/outcome.ts";
 export * from "./fleet/assignment.ts";
 export * from "./fleet/canaries.ts";

@@ -4,6 +4,7 @@ import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { healthThresholds } from "../src/config.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
+import { executionLogId } from "../src/client/keys.ts";
 import { type HealthOptions, refreshHealth } from "../src/fleet/health.ts";
 import {
   type NewAgent,
@@ -421,7 +422,7 @@ suite("refreshHealth", (database) => {
         const stored = logs.map(({ execution, age, isShadow, ...given }) => ({
           ...BLANK,
           ...given,
-          id: randomUUID(),
+          id: executionLogId(ago(age), randomUUID()),
           agentId: subject.agentId,
           executionId: `00000000-0000-4000-8000-0000000000${String(execution).padStart(2, "0")}`,
           timestamp: ago(age),

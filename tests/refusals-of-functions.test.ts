@@ -421,6 +421,35 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /raiseAlert: .*give organizationId/,
     },
   ],
+  addPartitions: [
+    away((db) => root.addPartitions(db)),
+    { refuse: (db) => root.addPartitions(db), says: /not partitioned: .* --apply/ },
+    { refuse: (db) => root.addPartitions(db, { ahead: -1 }), says: /addPartitions: ahead must be/ },
+  ],
+  partitionLogs: [
+    away((db) => root.partitionLogs(db)),
+    {
+      refuse: (db) => root.partitionLogs(db, { ahead: 0.5 }),
+      says: /partitionLogs: ahead must be/,
+    },
+  ],
+  planPartitions: [
+    away((db) => root.planPartitions(db)),
+    {
+      refuse: (db) => root.planPartitions(db, { ahead: Number.NaN }),
+      says: /planPartitions: ahead must be/,
+    },
+  ],
+  pruneLogs: [
+    away((db) => root.pruneLogs(db, { before: "2026-01-01" })),
+    { refuse: (db) => root.pruneLogs(db, { before: SECRET }), says: /before must be a day/ },
+  ],
+  logIdBounds: [
+    {
+      refuse: () => root.logIdBounds({ from: new Date(Number.NaN) }),
+      says: /logIdBounds: from must be a valid Date/,
+    },
+  ],
   rebuildEmbeddingIndexes: [
     away((db) => root.rebuildEmbeddingIndexes(db)),
     {
@@ -635,6 +664,7 @@ const NEVER: Readonly<Record<string, string>> = {
   DependencyCycleError: "an error itself",
   LockedError: "an error itself",
   MigrationError: "an error itself",
+  PartitionError: "an error itself",
   RepairError: "an error itself",
   UntrustedSchemaError: "an error itself",
   bucketOf: "hashes any two texts",
@@ -699,6 +729,10 @@ suite(
         (db) => root.repair(db),
         (db) => root.embeddingIndexStates(db),
         (db) => root.loadDemo(db),
+        (db) => root.planPartitions(db),
+        (db) => root.partitionLogs(db),
+        (db) => root.addPartitions(db),
+        (db) => root.pruneLogs(db, { before: "2026-01-01" }),
       ];
       for (const work of works) {
         const error = await thrownBy(() => work(database.db));

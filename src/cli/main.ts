@@ -54,6 +54,14 @@ const COMMANDS = {
     summary: "build the similarity indexes over the rows there are",
     load: async () => (await import("./rebuild.ts")).rebuildCommand,
   },
+  partition: {
+    summary: "cut the log into monthly partitions",
+    load: async () => (await import("./partition.ts")).partitionCommand,
+  },
+  purge: {
+    summary: "remove old logs and their embeddings",
+    load: async () => (await import("./purge.ts")).purgeCommand,
+  },
   roles: {
     summary: "the two logins of a deployment",
     load: async () => (await import("./roles.ts")).rolesCommand,

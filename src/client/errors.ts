@@ -122,8 +122,19 @@ export function explainRefusal({ code, message, detail, hint }: DatabaseError): 
     .join("\n");
 }
 
+/** Of rows that a log in months does not take. */
+function stepOfPartitions(message: string): string | undefined {
+  if (message.includes('no partition of relation "agent_execution_logs"')) {
+    return "The log is partitioned: have its months made each night with meta-agent-db partition --ahead 3. Rows of months that were dropped stay out, and so do ids that are not of version 7.";
+  }
+  return message.includes("agent_execution_logs_id_timestamp_check")
+    ? "The log is partitioned: an id is a UUID of version 7 within a day of its row's timestamp. Leave ids to recordExecutions, or make them with executionLogId(timestamp, key)."
+    : undefined;
+}
+
 function nextStep(code: string, message: string): string | undefined {
   if (message.includes("row-level security")) return undefined;
+  if (code === "23514") return stepOfPartitions(message);
   return code === "42501" ? stepOfDenied(message) : NEXT_STEPS[code];
 }
 

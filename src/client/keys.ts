@@ -37,11 +37,19 @@ const LAST_INSTANT = 2 ** 48 - 1;
  * @throws {RangeError} an invalid Date
  */
 export function executionLogId(timestamp: Date, key: string): string {
-  const milliseconds = timestamp.getTime();
-  if (Number.isNaN(milliseconds)) throw new RangeError("executionLogId: the Date is invalid");
-  const instant = Math.min(Math.max(milliseconds, 0), LAST_INSTANT).toString(16).padStart(12, "0");
-  return marked(instant + hash("sha256", key), "7");
+  if (Number.isNaN(timestamp.getTime())) {
+    throw new RangeError("executionLogId: the Date is invalid");
+  }
+  return marked(instantOf(timestamp) + hash("sha256", key), "7");
 }
+
+/** The smallest id of an instant, as `meta_agent.uuidv7_floor` makes it. */
+export const executionLogIdFloor = (timestamp: Date): string =>
+  marked(instantOf(timestamp).padEnd(32, "0"), "7");
+
+/** 48 bits of Unix milliseconds. */
+const instantOf = (timestamp: Date): string =>
+  Math.min(Math.max(timestamp.getTime(), 0), LAST_INSTANT).toString(16).padStart(12, "0");
 
 /** The first 128 bits, with the version and the variant of RFC 9562 in their places. */
 function marked(hex: string, version: "7" | "8"): string {

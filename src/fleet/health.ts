@@ -2,7 +2,16 @@ import { type SQL, sql } from "drizzle-orm";
 import { type HealthThresholds, healthThresholds } from "../config.ts";
 import { type Executor, byKey, columnList, isKey, one } from "../client/sql.ts";
 import { agentHealthRealtime } from "../schema/index.ts";
-import { IS_SHADOW, LOOK_BACK, OF_LOG, executionsOf, isFailure, withStart } from "./outcome.ts";
+import { IS_CUT, logIdBounds } from "./log-bounds.ts";
+import {
+  IS_SHADOW,
+  LOOK_BACK,
+  OF_LOG,
+  type Period,
+  executionsOf,
+  isFailure,
+  withStart,
+} from "./outcome.ts";
 import { isoOf } from "./steps.ts";
 
 /** How {@link refreshHealth} judges; what `loadConfig` returns fits, too. */
@@ -50,12 +59,28 @@ export async function refreshHealth(
   const thresholds = healthThresholds(given);
   // A statement of its own: what follows must see each breaker whose move is in the snapshot already. One that
   // moves later waits here, and then moves in the new one.
-  await tx.execute(LOCK);
-  return one<HealthResult>(tx, refresh(thresholds, now));
+  const { isCut } = await one<{ isCut: boolean }>(tx, LOCK);
+  const bounds = isCut ? sql`and ${logIdBounds(await readBy(tx, now))}` : sql``;
+  return one<HealthResult>(tx, refresh(thresholds, now, bounds));
+}
+
+/** The time that all agents are read of. Without a beginning where one of them has no snapshot yet. */
+async function readBy(tx: Executor, now: Date | undefined): Promise<Partial<Period>> {
+  const { since, until } = await one<{ since: string | null; until: string }>(
+    tx,
+    sql`select to_json(clock.now) #>> '{}' as until,
+        (select case when count(former.timestamp) = count(*) then
+          to_json(least(min(former.timestamp), clock.now - interval '1 hour') - ${LOOK_BACK}) #>> '{}' end
+        from public.agent_registry as agent left join public.agent_health_realtime as former on former.agent_id = agent.id) as since
+      from (select coalesce(${now?.toISOString() ?? null}::timestamptz, statement_timestamp()) as now) as clock`,
+  );
+  return { ...(since === null ? {} : { from: new Date(since) }), to: new Date(until) };
 }
 
 /** In the order in which the snapshots are written, and breakers are moved. */
-const LOCK = sql`select from public.agent_health_realtime order by agent_id for no key update`;
+const LOCK = sql`
+  with locked as materialized (select from public.agent_health_realtime order by agent_id for no key update)
+  select count(*), ${IS_CUT} as "isCut" from locked`;
 
 const columns = columnList(agentHealthRealtime);
 /** What an older snapshot knows of the last executions stays. */
@@ -66,17 +91,20 @@ const replaced = columnList(agentHealthRealtime, (name) =>
 );
 
 const OF_AGENT = byKey("agent_id", "agent.id");
-const LOG_OF_AGENT = sql`public.agent_execution_logs where ${isKey("agent_id", "agent.id")}`;
+const logOfAgent = (bounds: SQL) =>
+  sql`public.agent_execution_logs where ${isKey("agent_id", "agent.id")} ${bounds}`;
 const LATEST_FIRST = sql`order by agent_id, timestamp desc`;
 
 /** The instant of an agent's 1,000th row from the end, or of its first. */
-const EARLIEST = sql`(select min(timestamp) from (select timestamp from ${LOG_OF_AGENT}
+const earliest = (
+  bounds: SQL,
+) => sql`(select min(timestamp) from (select timestamp from ${logOfAgent(bounds)}
   and timestamp <= clock.now ${LATEST_FIRST} limit 1000) as latest)`;
 
 // OFFSET 0 keeps the planner from moving the sub-selects into the condition on the log: not being leakproof, they
 // would wait behind the tenant's policy, and the index would read all rows of an agent.
 // Sorted, so that two refreshers lock the rows in one order.
-const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sql`
+const refresh = (thresholds: HealthThresholds, now: Date | undefined, bounds: SQL): SQL => sql`
   with written as (
     insert into public.agent_health_realtime as stored (${columns})
     select ${columns} from (
@@ -96,20 +124,20 @@ const refresh = (thresholds: HealthThresholds, now: Date | undefined): SQL => sq
       ) as breaker on true
       left join lateral (select timestamp from public.agent_health_realtime where ${OF_AGENT}) as former on true
       cross join lateral (
-        select least(clock.now - interval '1 hour', coalesce(former.timestamp, ${EARLIEST})) as since
+        select least(clock.now - interval '1 hour', coalesce(former.timestamp, ${earliest(bounds)})) as since
         offset 0
       ) as period
       cross join lateral (
         with recent as materialized (
           select ${OF_LOG} from (
-            select * from ${LOG_OF_AGENT} and timestamp >= since and timestamp <= clock.now ${LATEST_FIRST} offset 0
+            select * from ${logOfAgent(bounds)} and timestamp >= since and timestamp <= clock.now ${LATEST_FIRST} offset 0
           ) as row
           where not ${IS_SHADOW}
         ), earlier as (
           select row.* from (select distinct execution_id from recent) as of
           cross join lateral (
             select ${OF_LOG} from (
-              select * from public.agent_execution_logs where ${byKey("execution_id", "of.execution_id")}
+              select * from public.agent_execution_logs where true ${bounds} and ${byKey("execution_id", "of.execution_id")}
             ) as row
             where agent_id = agent.id and timestamp < since and timestamp >= since - ${LOOK_BACK} and not ${IS_SHADOW}
           ) as row

@@ -4,7 +4,8 @@ import { queuePerSession } from "../client/queue.ts";
 import { withSettings } from "../client/settings.ts";
 import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
-import { LOOK_BACK, OF_LOG, REACH, executionsOf, withStart } from "./outcome.ts";
+import { IS_CUT, logIdBounds } from "./log-bounds.ts";
+import { LOOK_BACK, OF_LOG, type Period, REACH, executionsOf, withStart } from "./outcome.ts";
 import { lockOrganization } from "./steps.ts";
 
 /** Whole days, UTC, both included. */
@@ -44,8 +45,8 @@ export const OTHER_ERRORS = "(other)";
 /**
  * Computes `agent_performance_metrics` of whole UTC days from the logs: one row for each agent, prompt
  * version or none, and day that has executions or rows. All its columns but `id` are this function's; a row whose
- * logs are gone is removed, so do not roll up days whose logs you have pruned, nor the two days after these and the
- * one before. However often and in whatever order days are rolled up, they end as if computed once; logs that
+ * logs are gone is removed, so do not roll up days whose logs you have deleted yourself, nor the two days after these
+ * and the one before. Days whose logs `pruneLogs` removed, and the two after them, are left alone. However often and in whatever order days are rolled up, they end as if computed once; logs that
  * arrive later count from the next roll-up on, and a day may change until 24 hours after its end.
  *
  * An execution is one `(agent_id, execution_id)`, and counts once, on the day of its first row, with its rows of the
@@ -76,10 +77,24 @@ export async function rollUpMetrics(tx: Executor, { from, to }: RollUpDays): Pro
   if (to < from) throw new TypeError("rollUpMetrics: to must not be before from");
 
   await lockOrganization(tx, "rollUpMetrics", "roll-up");
+  const { earliest, isCut } = await one<{ earliest: string | null; isCut: boolean }>(tx, LOG_STATE);
+  if (earliest !== null && to < earliest) return { rows: 0, written: 0, removed: 0, capped: [] };
+  const days = { from: earliest !== null && from < earliest ? earliest : from, to };
+  const bounds = isCut ? sql`and ${logIdBounds(read(days))}` : sql``;
   return inTurn(tx._.session, () =>
-    withSettings(tx, NO_NESTED_LOOPS, () => one<RollUpResult>(tx, rollUp({ from, to }))),
+    withSettings(tx, NO_NESTED_LOOPS, () => one<RollUpResult>(tx, rollUp(days, bounds))),
   );
 }
+
+/** `earliest`: the first day that logs which were removed had nothing to say of. */
+const LOG_STATE = sql`select to_char(meta_agent.logs_pruned_before() + 2, 'YYYY-MM-DD') as earliest, ${IS_CUT} as "isCut"`;
+
+/** What is read for these days: {@link LOOK_BACK} before them, {@link REACH} after. */
+const read = ({ from, to }: RollUpDays): Period => ({
+  from: new Date(Date.parse(`${from}T00:00:00Z`) - 2 * DAY),
+  to: new Date(Date.parse(`${to}T00:00:00Z`) + 2 * DAY),
+});
+const DAY = 86_400_000;
 
 /** Roll-ups of one transaction wait for each other: each would take the settings of another for the former ones. */
 const inTurn = queuePerSession();
@@ -100,7 +115,7 @@ const excluded = columnList(agentPerformanceMetrics, (name) => `excluded.${name}
 const ERROR_TYPES = 100;
 
 // Versions are compared by IS NOT DISTINCT, which no join hashes: agents and days are what the joins go by.
-const rollUp = ({ from, to }: RollUpDays): SQL => {
+const rollUp = ({ from, to }: RollUpDays, bounds: SQL): SQL => {
   const midnight = (day: string, after = 0) =>
     sql`((${day}::date + ${after}::int)::timestamp at time zone 'UTC')`;
   const isAsked = (instant: SQL) =>
@@ -112,7 +127,7 @@ const rollUp = ({ from, to }: RollUpDays): SQL => {
       num_nonnulls(reviewed_at, reviewed_by) > 0 as is_reviewed,
       case when status = 'failure' then left(error_type, 255) end as error_type
     from public.agent_execution_logs
-    where timestamp >= ${midnight(from)} - ${LOOK_BACK} and timestamp < ${midnight(to, 1)} + ${REACH}
+    where timestamp >= ${midnight(from)} - ${LOOK_BACK} and timestamp < ${midnight(to, 1)} + ${REACH} ${bounds}
   ), row as materialized (
     ${withStart(sql`
     select * from log

@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
 import { type Actor, type Ground, type Trial, guarantee } from "./attack.ts";
 import { notJson, openingClaims, powerlessClaims } from "./claims.ts";
 import { forEach } from "./rows.ts";
-import { blindUpdate, copyOf, insertOf } from "./statements.ts";
+import { blindUpdate, copyOf, insertOf, newId } from "./statements.ts";
 import type { Table } from "./survey.ts";
 import { answers, refused, told } from "./verdicts.ts";
 
@@ -27,7 +26,7 @@ function reachesNothing(
         : `${table.name}: ${what}: ${statement}: ${told(outcome)}`,
   }));
   const inserts = [own, fixture.row(table.name, null)].map((row): Trial => ({
-    steps: [[actor, insertOf(table, copyOf(row, randomUUID()))]],
+    steps: [[actor, insertOf(table, copyOf(row, newId()))]],
     verdict: (outcome) =>
       outcome.code === "42501" || raises.test(outcome.code ?? "")
         ? undefined
@@ -82,7 +81,7 @@ export const anon = guarantee("anon reaches no table, whatever it claims", (grou
           `select from ${table.path}`,
           blindUpdate(table, own),
           `delete from ${table.path}`,
-          insertOf(table, copyOf(own, randomUUID())),
+          insertOf(table, copyOf(own, newId())),
         ].map((statement) => ({
           steps: [[{ role: "anon", claims: text }, statement]],
           verdict: refused(`${table.name}: ${statement.slice(0, 40)} of anon`),
@@ -106,7 +105,7 @@ export const serviceRole = guarantee(
             `select from ${table.path} where id = '${row.id}'`,
             `update ${table.path} set id = id where id = '${row.id}'`,
             `delete from ${table.path} where id = '${row.id}'`,
-            insertOf(table, copyOf(row, randomUUID())),
+            insertOf(table, copyOf(row, newId())),
           ].flatMap((statement) =>
             claims.map((text): Trial => ({
               steps: [[{ role: "service_role", claims: text }, statement]],

@@ -1,7 +1,6 @@
-import { randomUUID } from "node:crypto";
 import { type Ground, type Outcome, type Trial, guarantee, owner, tenant } from "./attack.ts";
 import { forEach } from "./rows.ts";
-import { anotherRow, copyOf, insertOf } from "./statements.ts";
+import { anotherRow, copyOf, insertOf, newId } from "./statements.ts";
 import type { Table } from "./survey.ts";
 import { counts, refused, told } from "./verdicts.ts";
 
@@ -72,7 +71,7 @@ export const takenNames = guarantee(
 function takeName({ fixture }: Ground, table: Table, column: string): Trial[] {
   const name = fixture.row(table.name, fixture.south)[column];
   const own = fixture.row(table.name, fixture.north);
-  const insert = insertOf(table, copyOf(own, randomUUID(), { [column]: name }));
+  const insert = insertOf(table, copyOf(own, newId(), { [column]: name }));
   const what = `${table.name}.${column}`;
   return [
     {
@@ -190,7 +189,7 @@ export const oneStatement = guarantee(
           const row = anotherRow(ground, table, fixture.north);
           const first = insertOf(table, row);
           const own = fixture.row(child.name, fixture.north);
-          const then = insertOf(child, copyOf(own, randomUUID(), { [column]: row.id }));
+          const then = insertOf(child, copyOf(own, newId(), { [column]: row.id }));
           const what = `${child.name}.${column}`;
           return [
             {

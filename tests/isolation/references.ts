@@ -8,7 +8,7 @@ import {
   owner,
   tenant,
 } from "./attack.ts";
-import { anotherRow, copyOf, insertOf, isParent, parentOf, uuids } from "./statements.ts";
+import { anotherRow, copyOf, insertOf, newId, isParent, parentOf, uuids } from "./statements.ts";
 import type { ForeignKey, Table } from "./survey.ts";
 import { counts, refused, told } from "./verdicts.ts";
 
@@ -137,7 +137,7 @@ export const throughParents = guarantee(
         .flatMap((table) => {
           const [first, second] = table.foreignKeys;
           if (!first || !second) return [];
-          const mixed = copyOf(ground.fixture.row(table.name, north), randomUUID(), {
+          const mixed = copyOf(ground.fixture.row(table.name, north), newId(), {
             [second.column]: parentOf(ground.fixture, second, south),
           });
           const insert = [owner, insertOf(table, mixed)] as const;
@@ -151,7 +151,7 @@ export const throughParents = guarantee(
             trial(north, `select from ${table.path} ${where}`, counts(`${what}: SELECT`, 1)),
             trial(north, `delete from ${table.path} ${where}`, counts(`${what}: DELETE`, 1)),
             trial(north, `update ${table.path} set id = id ${where}`, refused(`${what}: UPDATE`)),
-            trial(north, insertOf(table, copyOf(mixed, randomUUID())), refused(`${what}: INSERT`)),
+            trial(north, insertOf(table, copyOf(mixed, newId())), refused(`${what}: INSERT`)),
             trial(
               south,
               `select from ${table.path} ${where}`,

@@ -1,9 +1,9 @@
-import { randomUUID } from "node:crypto";
 import { type Ground, type Step, type Trial, guarantee, owner, tenant } from "./attack.ts";
 import {
   belongsBy,
   blindUpdate,
   copyOf,
+  newId,
   freshRows,
   insertOf,
   literal,
@@ -111,7 +111,7 @@ export const addsToOwn = guarantee("no row is added to another organization or t
   ground.try(
     forEach(ground, (table, self, other) =>
       [other, null].map((organization) => {
-        const row = copyOf(ground.fixture.row(table.name, organization), randomUUID());
+        const row = copyOf(ground.fixture.row(table.name, organization), newId());
         return {
           steps: [[tenant(self), insertOf(table, row)]],
           verdict: refused(`${table.name}: INSERT for ${organization ? "another" : "none"}`),

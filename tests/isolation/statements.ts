@@ -1,7 +1,11 @@
 import { randomUUID } from "node:crypto";
+import { executionLogId } from "../../src/client/keys.ts";
 import type { Ground } from "./attack.ts";
 import type { Fixture, Row } from "./fixture.ts";
 import type { ForeignKey, Table } from "./survey.ts";
+
+/** A key that any table takes: that of a log says its time. */
+export const newId = (): string => executionLogId(new Date(), randomUUID());
 
 /** A value as SQL text. */
 export function literal(value: unknown): string {
@@ -70,7 +74,7 @@ export function freshRows({ tables, fixture }: Ground, organization: string) {
   return rows.map(({ table, row }) => {
     const { organization_id: _, ...rest } = row;
     const text = JSON.stringify(rest).replaceAll(UUID, (uuid) => {
-      const replacement = fresh.get(uuid) ?? randomUUID();
+      const replacement = fresh.get(uuid) ?? newId();
       fresh.set(uuid, replacement);
       return replacement;
     });

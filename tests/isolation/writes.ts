@@ -1,8 +1,7 @@
-import { randomUUID } from "node:crypto";
 import { type Ground, guarantee, owner, tenant } from "./attack.ts";
 import type { Row } from "./fixture.ts";
 import { forEach, placesOf } from "./rows.ts";
-import { copyOf, insertOf, isParent, literal, quoted } from "./statements.ts";
+import { copyOf, insertOf, isParent, literal, newId, quoted } from "./statements.ts";
 import type { Table } from "./survey.ts";
 import { counts, refused, touches } from "./verdicts.ts";
 
@@ -29,7 +28,7 @@ export const slots = guarantee("no organization takes a unique slot of another's
         .flatMap((columns) => {
           const victim = fixture.row(table.name, fixture.south);
           const own = flagged(fixture.row(table.name, fixture.north));
-          const insert = insertOf(table, copyOf(own, randomUUID(), pick(victim, columns)));
+          const insert = insertOf(table, copyOf(own, newId(), pick(victim, columns)));
           const change = columns.map((column) => `"${column}" = ${literal(victim[column])}`);
           const free = [owner, `delete from ${table.path} where id = '${victim.id}'`] as const;
           const actor = tenant(fixture.north);
@@ -53,7 +52,7 @@ const conflicts = ({ fixture }: Ground, table: Table, self: string, other: strin
   [["id"], ...table.uniques]
     .filter((columns) => !table.foreignKeys.some(({ column }) => columns.includes(column)))
     .map((columns) => {
-      const own = copyOf(fixture.row(table.name, self), randomUUID());
+      const own = copyOf(fixture.row(table.name, self), newId());
       return {
         columns: quoted(columns),
         insert: insertOf(table, { ...own, ...pick(fixture.row(table.name, other), columns) }),
@@ -104,7 +103,7 @@ export const merges = guarantee("MERGE writes exactly the caller's rows", (groun
   ground.try(
     forEach(ground, ({ name, path }, self, other) => {
       const victim = ground.fixture.row(name, other);
-      const theirs = copyOf(victim, randomUUID());
+      const theirs = copyOf(victim, newId());
       const columns = Object.keys(theirs);
       const into = `merge into ${path} as t`;
       const known = `using (select '${victim.id}'::uuid as id) as known on t.id = known.id`;

@@ -1,15 +1,18 @@
+import { sql } from "drizzle-orm";
 import postgres from "postgres";
 import { getContainerRuntimeClient } from "testcontainers";
 import type { TestProject } from "vitest/node";
 import { connect } from "../../src/client/connect.ts";
+import type { Database } from "../../src/client/sql.ts";
 import { migrate } from "../../src/operate/migrate/migrate.ts";
+import { partitionLogs } from "../../src/operate/partitions.ts";
 import { startPostgres } from "./postgres.ts";
 import { administer, siblingUrl } from "./server.ts";
 
 /**
  * One PostgreSQL with pgvector a run, and in it one migrated database that each test file clones.
  * TEST_DATABASE_URL names a server to use instead (as superuser). Without either the container suite is
- * skipped; REQUIRE_CONTAINER=1 makes that a failure.
+ * skipped; REQUIRE_CONTAINER=1 makes that a failure. PARTITIONED=1 cuts its log into months.
  */
 export default async function setup(
   project: TestProject,
@@ -23,8 +26,22 @@ export default async function setup(
   await administer(server.url, "create database migrated");
   const { db, close } = connect(siblingUrl(server.url, "migrated"));
   await migrate(db);
+  if (process.env["PARTITIONED"]) await cut(db);
   await close();
   return server.stop;
+}
+
+/** With one more partition for all later months: tests write rows of any day. */
+async function cut(db: Database): Promise<void> {
+  await partitionLogs(db);
+  await db.execute(sql`
+    do $$ declare
+      past constant uuid := meta_agent.uuidv7_floor((date_trunc('month', now() at time zone 'UTC') + interval '4 months') at time zone 'UTC');
+    begin
+      create table meta_agent_partitions.rest (like public.agent_execution_logs including all excluding indexes);
+      alter table meta_agent_partitions.rest enable row level security;
+      execute format('alter table public.agent_execution_logs attach partition meta_agent_partitions.rest for values from (%L) to (maxvalue)', past);
+    end $$`);
 }
 
 interface Server {

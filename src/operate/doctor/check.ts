@@ -67,6 +67,12 @@ export const ours = sql`(
   select oid, relname, relowner, reltuples, reloptions, oid::regclass::text as name from pg_class
   where relnamespace = to_regnamespace('public') and relkind in ('r', 'p') and relname = any (${TABLE_NAMES}))`;
 
+/** Those that hold rows themselves: of a cut log its partitions, with the same columns. */
+export const stored = sql`(
+  select oid, relname, relowner, reltuples, reloptions, oid::regclass::text as name, relnamespace::regnamespace::text as home from pg_class
+  where relkind = 'r' and (oid in (select oid from ${ours} as ours)
+    or oid in (select inhrelid from pg_inherits join ${ours} as ours on oid = inhparent)))`;
+
 /** A check of one query; each row is judged by itself. */
 export function checkOf<Row extends Record<string, unknown>>(
   name: string,

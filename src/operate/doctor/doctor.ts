@@ -23,6 +23,7 @@ import {
   unsent,
 } from "./rows.ts";
 import { bloat, differences, embeddings, indexes, references, statistics } from "./schema.ts";
+import { months, strangeIds } from "./months.ts";
 import { autovacuum, sessions, wraparound } from "./upkeep.ts";
 import { databaseError } from "../../client/errors.ts";
 import { TABLES } from "../../schema/all.ts";
@@ -54,6 +55,8 @@ const CHECKS: readonly Check[] = [
   autovacuum,
   sessions,
   wraparound,
+  months,
+  strangeIds,
   platform,
   running,
   breakers,

@@ -1,7 +1,7 @@
 /** Checks of what a server must do, and not run out of, while it works. */
 import { sql } from "drizzle-orm";
 import { JOURNAL } from "../migrate/journal.ts";
-import { checkOf, count, error, info, ours, warning } from "./check.ts";
+import { checkOf, count, error, info, ours, stored, warning } from "./check.ts";
 
 export const autovacuum = checkOf<{
   table: string | null;
@@ -17,7 +17,7 @@ export const autovacuum = checkOf<{
     union all
     select name, exists (select from pg_options_to_table(reloptions) where option_name = 'autovacuum_enabled' and not option_value::boolean),
       s.n_dead_tup, s.n_live_tup, to_char(greatest(s.last_autovacuum, s.last_vacuum) at time zone 'UTC', 'YYYY-MM-DD HH24:MI UTC')
-    from ${ours} as ours join pg_stat_user_tables as s on s.relid = ours.oid order by 1 nulls first`,
+    from ${stored} as ours join pg_stat_user_tables as s on s.relid = ours.oid order by 1 nulls first`,
   ({ table, off, dead, live, vacuumed }) => {
     if (table === null) {
       return [
@@ -104,10 +104,10 @@ export const wraparound = checkOf<{ subject: string; used: number; next: string 
   () => sql`
     select 'the transaction ids of ' || name as subject, age(c.relfrozenxid) / 2147483647.0 as used,
       'VACUUM (FREEZE) ' || name || ';' as next
-    from ${ours} as ours join pg_class as c using (oid) where age(c.relfrozenxid) > 2147483647 / 2
+    from ${stored} as ours join pg_class as c using (oid) where age(c.relfrozenxid) > 2147483647 / 2
     union all
     select 'the multixact ids of ' || name, mxid_age(c.relminmxid) / 2147483647.0, 'VACUUM (FREEZE) ' || name || ';'
-    from ${ours} as ours join pg_class as c using (oid) where mxid_age(c.relminmxid) > 2147483647 / 2
+    from ${stored} as ours join pg_class as c using (oid) where mxid_age(c.relminmxid) > 2147483647 / 2
     union all
     select 'the transaction ids of the database', age(datfrozenxid) / 2147483647.0, 'VACUUM (FREEZE);'
     from pg_database where datname = current_database() and age(datfrozenxid) > 2147483647 / 2

@@ -3,6 +3,7 @@ import { withSettings } from "../../client/settings.ts";
 import { type Database, one, rows, textArray } from "../../client/sql.ts";
 import { confinedTransaction } from "../../client/transaction.ts";
 import { OUR_ROLES } from "../logins.ts";
+import { PARTITIONS } from "../months.ts";
 import type { CatalogObject } from "./facts.ts";
 import { KINDS, KIND_RECORDS, nameOf } from "./kinds.ts";
 
@@ -63,6 +64,8 @@ with tables as (
   from pg_class c join pg_namespace n on n.oid = c.relnamespace
   where c.relkind in ('r', 'p')
     and (n.nspname = 'public' and c.relname = any (${textArray(tables)}) or n.nspname = 'meta_agent')
+), partitions as (
+  select * from ${PARTITIONS} as part
 ), columns as (
   select a.*, t.path, t.label, d.adbin
   from tables t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
@@ -84,7 +87,7 @@ ruled as (
         and p.proname = ('own_' || c.relname || '_row')::name
         and p.prosrc like '% WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) ')
 ), schemas as (
-  select * from pg_namespace where nspname in ('meta_agent', 'drizzle', 'public')
+  select * from pg_namespace where nspname in ('meta_agent', 'meta_agent_partitions', 'drizzle', 'public')
 ), journal as (
   select c.*, format('drizzle.%I', c.relname) as path from pg_class c
   where c.relnamespace = to_regnamespace('drizzle')
@@ -95,13 +98,18 @@ ruled as (
 privileges (scope, kind, name, owner, acl, columns, watched) as (
   select 'TABLE ' || path, 'table', label, relowner, relacl, '', array['TRUNCATE', 'TRIGGER', 'REFERENCES'] from tables
   union all
+  select 'TABLE ' || path, 'table', label, relowner, relacl, '', array['TRUNCATE', 'TRIGGER', 'REFERENCES'] from partitions
+  union all
+  select 'TABLE ' || path, 'table', label, relowner, attacl, format(' (%I)', attname), array['REFERENCES']
+  from partitions join pg_attribute on attrelid = oid and attnum > 0 and not attisdropped
+  union all
   select 'TABLE ' || c.path, 'table', c.label, t.relowner, c.attacl, format(' (%I)', c.attname), array['REFERENCES']
   from columns c join tables t on t.oid = c.attrelid
   union all
   select 'FUNCTION ' || path, 'function', path, proowner, coalesce(proacl, acldefault('f', proowner)), '', '{}' from functions
   union all
   select 'SCHEMA ' || nspname, 'schema', nspname, nspowner, nspacl, '',
-    case nspname when 'meta_agent' then array['CREATE'] else '{}' end from schemas
+    case when nspname like 'meta_agent%' then array['CREATE'] else '{}' end from schemas
   union all
   select case relkind when 'S' then 'SEQUENCE ' else 'TABLE ' end || path, 'table', path, relowner, relacl, '',
     case relkind when 'S' then '{}' else array['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER', 'REFERENCES'] end from journal
@@ -121,15 +129,16 @@ privileges (scope, kind, name, owner, acl, columns, watched) as (
 -- The owner passes row-level security: all of it belongs to one.
 owned (kind, name, command, owner) as (
   select 'table', label, 'TABLE ' || path, relowner from tables
+  union all select 'table', label, 'TABLE ' || path, relowner from partitions
   union all select 'function', path, 'ROUTINE ' || path, proowner from functions
-  union all select 'schema', nspname, 'SCHEMA meta_agent', nspowner from schemas where nspname = 'meta_agent'
+  union all select 'schema', nspname, 'SCHEMA ' || nspname, nspowner from schemas where nspname like 'meta_agent%'
 ), usual as (
   select mode() within group (order by owner) as owner from owned
 ),
 -- Our tables, views over them, and views over those.
 readers as (
   with recursive reader as (
-    select t.oid from tables t
+    select oid from (select oid from tables union all select oid from partitions) t
     union
     select r.ev_class from reader o
     join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = o.oid and d.classid = 'pg_rewrite'::regclass

@@ -80,6 +80,15 @@ export interface FactsOf {
     /** Who owns most of this package's objects. */
     readonly usual: string;
   };
+  /** What is wrong with one, a row each. */
+  readonly partition: {
+    readonly problem: string;
+    readonly repair: readonly string[];
+    /** Whether the repair can be refused by no row. */
+    readonly safe?: true;
+    /** Whether something is not there, rather than wrong. */
+    readonly missing?: true;
+  };
   readonly comment: { readonly definition: string };
   readonly grant: {
     /** `TABLE public.agent_slas` */
@@ -108,6 +117,8 @@ interface IndexFacts extends Printed, Standing {
   readonly name: string;
   /** `invalid` */
   readonly state?: string;
+  /** Whether it is that of a table that is cut, and has one in each partition. */
+  readonly isOfPartitions?: true;
 }
 
 /** What PostgreSQL alone can print. */

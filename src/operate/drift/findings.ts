@@ -90,7 +90,8 @@ export function extraObject(live: CatalogObject): PlannedFinding {
   const steps = takenAway(live);
   const facts = { object: live, live, found: printed(live), safe: opensToOurs(live), steps };
   const [instead] = steps;
-  // The one kind whose statement says what should be.
+  // The kinds that say what is wrong, whose statements say what should be.
+  if (live.kind === "partition") return planned(live.facts.missing ? "missing" : "changed", facts);
   return live.kind === "owner"
     ? planned("changed", { expected: instead?.statement, ...facts })
     : planned("extra", facts);
@@ -150,12 +151,11 @@ function openedBy<K extends Kind>({ kind, facts }: CatalogObject<K>): string | u
 }
 
 function takenAway(live: CatalogObject): Step[] {
-  const statement = dropOf(live);
-  return statement === undefined ? [] : [{ phase: -phaseOf(live), statement }];
+  return dropOf(live).map((statement) => ({ phase: -phaseOf(live), statement }));
 }
 
-function dropOf<K extends Kind>({ kind, facts }: CatalogObject<K>): string | undefined {
-  return KIND_RECORDS[kind].drop?.(facts);
+function dropOf<K extends Kind>({ kind, facts }: CatalogObject<K>): readonly string[] {
+  return [KIND_RECORDS[kind].drop?.(facts) ?? []].flat();
 }
 
 /** How to alter what is there, if it can be. */

@@ -3,6 +3,14 @@ import { type SQL, sql } from "drizzle-orm";
 import { textArray } from "../../client/sql.ts";
 import { unixLines } from "../line-ends.ts";
 import { OUR_ROLES } from "../logins.ts";
+import {
+  GAPS,
+  ID_TIME_CHECK,
+  ADD_ID_TIME_CHECK,
+  PARTITION_SCHEMA,
+  monthsOf,
+  statisticsOf,
+} from "../months.ts";
 import { type CatalogObject, type FactsOf, type Kind, keyOf } from "./facts.ts";
 
 /** A statement on the way from what is there to what should be. */
@@ -24,7 +32,7 @@ interface KindRecord<Facts> {
   /** The statement that makes it; a table with its columns. */
   readonly make: (facts: Facts, columns: readonly FactsOf["column"][]) => string;
   /** The statement that takes it away; none where nothing of that kind is ever one too many. */
-  readonly drop?: (facts: Facts) => string;
+  readonly drop?: (facts: Facts) => string | readonly string[];
   /** What default privileges may open to our roles when it is made, as REVOKE names it. */
   readonly opened?: (facts: Facts) => string;
   /** How what is there is altered; `undefined`, and without this, it is dropped and made. */
@@ -80,7 +88,10 @@ function constraint(
         'rule', pg_get_constraintdef(k.oid), 'notValid', nullif(not k.convalidated, false),
         'state', case when exists (select from pg_trigger g where g.tgconstraint = k.oid and g.tgenabled <> 'O')
           then 'disabled' end) as facts
-      from tables t join pg_constraint k on k.conrelid = t.oid where k.contype::text = ${letter}`,
+      from tables t join pg_constraint k on k.conrelid = t.oid where k.contype::text = ${letter}
+        -- A key to a cut log stands there again for each partition.
+        and not exists (select from pg_constraint whole where whole.oid = k.conparentid and whole.conrelid = k.conrelid)
+        and not (t.relkind = 'p' and k.conname = ${ID_TIME_CHECK})`,
     say: onTable(kind),
     partOf: ofTable,
     why,
@@ -103,8 +114,10 @@ function indexes(
   return {
     query: sql`
       select array[t.label, c.relname] as path, jsonb_build_object('name', i.indexrelid::regclass::text,
-        'definition', pg_get_indexdef(i.indexrelid),
+        'definition', case t.relkind when 'p' then regexp_replace(pg_get_indexdef(i.indexrelid), ' ON ONLY ', ' ON ')
+          else pg_get_indexdef(i.indexrelid) end,
         'state', case when not (i.indisvalid and i.indisready) then 'invalid' end,
+        'isOfPartitions', nullif(t.relkind = 'p', false),
         -- Into how many lists it is cut is its owner's.
         'compared', case when (select amname = 'ivfflat' from pg_am where oid = c.relam) then jsonb_build_array(
           pg_get_indexdef(i.indexrelid, 1, false), (select opcname from pg_opclass where oid = i.indclass[0]),
@@ -371,7 +384,8 @@ export const KIND_RECORDS: KindRecords = {
         'definition', pg_get_triggerdef(g.oid),
         'state', case g.tgenabled when 'D' then 'disabled' when 'R' then 'on replicas' when 'A' then 'always' end,
         'needs', ${needsOf("pg_trigger", sql`g.oid`, sql`t.oid`)}) as facts
-      from tables t join pg_trigger g on g.tgrelid = t.oid where not g.tgisinternal`,
+      from (select oid, path, label from tables union all select oid, path, label from partitions) t
+      join pg_trigger g on g.tgrelid = t.oid where not g.tgisinternal and g.tgparentid = 0`,
     say: onTable("trigger"),
     partOf: ofTable,
     why: {
@@ -492,6 +506,45 @@ export const KIND_RECORDS: KindRecords = {
     make: ({ of, owner }) => `ALTER ${of} OWNER TO ${owner}`,
     drop: ({ of, usual }) => `ALTER ${of} OWNER TO ${usual}`,
     opens: ({ owner }) => OURS.includes(owner),
+  },
+
+  // As it is found: which partitions there are is the operator's.
+  partition: {
+    query: sql`
+      select array[label, problem] as path, jsonb_build_object('problem', said, 'repair', repair,
+        'safe', nullif(safe, false), 'missing', nullif(missing, false)) as facts
+      from (
+        select label, 'row-level security' as problem, 'off: a grant would open the rows of every organization' as said,
+          array[format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', path)] as repair, true as safe, false as missing
+        from partitions where not relrowsecurity
+        union all
+        select p.label, 'statistics', 'without what the log has: ' || s.stxname, array[${statisticsOf(sql`s`, sql`p.path`, sql`p.relname`)}], true, true
+        from partitions p join tables t on t.label = 'agent_execution_logs' join pg_statistic_ext s on s.stxrelid = t.oid
+        where not exists (select from pg_statistic_ext own where own.stxrelid = p.oid and own.stxkind = s.stxkind
+          and pg_get_statisticsobjdef_columns(own.oid) = pg_get_statisticsobjdef_columns(s.oid))
+        union all
+        select label, 'rows of no month', 'takes every row that no other partition takes',
+          array[format('ALTER TABLE public.agent_execution_logs DETACH PARTITION %s', path)], false, false
+        from partitions where is_default
+        union all
+        select ${`${PARTITION_SCHEMA}.`}::text || name, 'rows', format('none has what is from %s to %s',
+          to_char(since at time zone 'UTC', 'YYYY-MM-DD'), to_char(until at time zone 'UTC', 'YYYY-MM-DD')), statements, true, true
+        from ${monthsOf(GAPS)} as gap
+        union all
+        select label, 'ids', 'without the check that an id says the time of its row',
+          array[${sql.raw(`'${ADD_ID_TIME_CHECK.replaceAll("'", "''")}'`)}], false, true
+        from tables t where relkind = 'p' and label = 'agent_execution_logs'
+          and not exists (select from pg_constraint where conrelid = t.oid and conname = ${ID_TIME_CHECK})
+      ) as damage`,
+    say: ([label, problem]) => `${problem} of partition ${label}`,
+    partOf: ofTable,
+    why: {
+      always:
+        "A partition holds rows of every organization and is read through the log alone; what no partition takes is refused.",
+    },
+    make: ({ problem }) => problem,
+    drop: ({ repair }) => repair,
+    opens: ({ safe }) => safe === true,
   },
 
   comment: {
