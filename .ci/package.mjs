@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
-const MOST_KILOBYTES = 1100;
+const MOST_KILOBYTES = 1200;
 /** What an import may cost who bundles it, minified. */
 const MOST_BUNDLED = [
   ["one table of ./governance", 'export { agentRegistry } from "meta-agent-db/governance";', 70],
