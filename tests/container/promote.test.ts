@@ -143,6 +143,35 @@ suite("promotions at the same time", (database) => {
     await close();
   });
 
+  test("12 who look and then move the flag without the agent's lock: some are refused", async () => {
+    const { db, close } = connect(database.url, { max: 12, connectTimeout: 100 });
+    const fleet = await newFleet(db, true);
+    let missing = 12;
+    let allHaveLooked = () => {};
+    const looked = new Promise<void>((resolve) => (allHaveLooked = resolve));
+    const moves = await Promise.allSettled(
+      Array.from({ length: 12 }, (_, n) =>
+        withOrganization(db, fleet.organization, async (tx) => {
+          const isActive = and(eq(agentPrompts.agentId, fleet.agentId), agentPrompts.isActive);
+          const [former] = await tx.select().from(agentPrompts).where(isActive);
+          missing -= 1;
+          if (missing === 0) allHaveLooked();
+          await looked;
+          const flip = (id: string | undefined, flag: boolean) =>
+            tx
+              .update(agentPrompts)
+              .set({ isActive: flag })
+              .where(eq(agentPrompts.id, id ?? ""));
+          await flip(former?.id, false);
+          await flip(fleet.ids[1 + (n % 2)], true);
+        }),
+      ),
+    );
+    const refused = moves.filter(({ status }) => status === "rejected");
+    expect(refused.length).toBeGreaterThan(0);
+    await close();
+  });
+
   test("beside a new version that is active: refused by name once that is committed", async () => {
     const { db, query } = database;
     const fleet = await newFleet(db, false);
