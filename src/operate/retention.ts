@@ -91,7 +91,7 @@ async function neededBy(tx: Transaction, before: string): Promise<string[]> {
   }>(
     tx,
     sql`
-    with kept as (
+    with kept as materialized (
       select coalesce(meta_agent.logs_pruned_before() + 2, '-infinity') as since
     ), logged as (
       select agent_id, (timestamp at time zone 'UTC')::date as date, least(coalesce(sum(estimated_cost_usd), 0), 1e12) as cost,
