@@ -53,8 +53,8 @@ suite("an A/B test", (database) => {
   /** One execution each, the first of them good; by so many users, or by nobody. */
   const executions = (fleet: Fleet, promptId: string, { n, s }: Unit, users = 0) =>
     database.query(
-      `insert into agent_execution_logs (agent_id, organization_id, prompt_version_id, execution_id, action_type, timestamp, status, user_id)
-       select $1, $2, $3::uuid, gen_random_uuid(), 'agent_run', $4::timestamptz + i * interval '1 second',
+      `insert into agent_execution_logs (id, agent_id, organization_id, prompt_version_id, execution_id, action_type, timestamp, status, user_id)
+       select meta_agent.uuidv7_at($4::timestamptz + i * interval '1 second'), $1, $2, $3::uuid, gen_random_uuid(), 'agent_run', $4::timestamptz + i * interval '1 second',
          case when i <= $6::int then 'success' when i % 2 = 0 then 'failure' else 'timeout' end,
          case when $7::int > 0 then meta_agent.uuid_for($3::uuid::text, (i * $7::int / ($5::int + 1))::text) end
        from generate_series(1, $5::int) as i`,

@@ -54,8 +54,8 @@ suite("a canary", (database) => {
     { n, failures = 0, latencyMs, quality, at = 1 }: Did,
   ) =>
     database.query(
-      `insert into agent_execution_logs (agent_id, organization_id, prompt_version_id, execution_id, action_type, timestamp, status, latency_ms, quality_score)
-       select $1, $2, $3, gen_random_uuid(), 'agent_run', $4::timestamptz + i * interval '1 second',
+      `insert into agent_execution_logs (id, agent_id, organization_id, prompt_version_id, execution_id, action_type, timestamp, status, latency_ms, quality_score)
+       select meta_agent.uuidv7_at($4::timestamptz + i * interval '1 second'), $1, $2, $3, gen_random_uuid(), 'agent_run', $4::timestamptz + i * interval '1 second',
          case when i > $6::int then 'success' when i % 2 = 0 then 'failure' else 'timeout' end, $7::int, $8::numeric
        from generate_series(1, $5::int) as i`,
       [

@@ -5,6 +5,7 @@ import { AsyncLocalStorageContextManager } from "@opentelemetry/context-async-ho
 import { BasicTracerProvider } from "@opentelemetry/sdk-trace-base";
 import { and, asc, eq } from "drizzle-orm";
 import { expect, onTestFinished, test } from "vitest";
+import { executionLogId } from "../src/client/keys.ts";
 import type { Transaction } from "../src/client/sql.ts";
 import { withOrganization } from "../src/client/tenancy.ts";
 import { acquireExecution, recordOutcome } from "../src/fleet/breaker.ts";
@@ -219,7 +220,7 @@ suite("guardedExecution", (database) => {
     ]) {
       const told: UnrecordedExecutionError[] = [];
       const call = await guarded(() => "kept", {
-        id: randomUUID(),
+        id: executionLogId(new Date(), randomUUID()),
         usd: "0.01",
         columns,
         onUnrecorded: (error) => told.push(error),

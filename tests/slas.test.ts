@@ -289,8 +289,8 @@ suite("service levels", (database) => {
   test("an outage of 26 minutes is 26 minutes, named with its beginning, and failures beside successes are none", async () => {
     const fleet = await newFleet({ measurementWindow: "rolling_1d", targetAvailability: 0.98 });
     await fleet.as((tx) =>
-      tx.execute(sql`insert into ${agentExecutionLogs} (agent_id, execution_id, timestamp, action_type, status, latency_ms)
-        select ${fleet.agentId}, gen_random_uuid(), at, 'agent_run',
+      tx.execute(sql`insert into ${agentExecutionLogs} (id, agent_id, execution_id, timestamp, action_type, status, latency_ms)
+        select meta_agent.uuidv7_at(at), ${fleet.agentId}, gen_random_uuid(), at, 'agent_run',
           case when at >= '2026-03-04T03:17Z' and at < '2026-03-04T03:43Z' or n % 100 = 0 then 'failure' else 'success' end, 100
         from generate_series(0, 2879) as n, lateral (select timestamptz '2026-03-04T00:00Z' + n * interval '30 s' as at) as of
         where n % 2 = 0 or n % 100 = 1`),
