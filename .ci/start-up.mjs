@@ -10,9 +10,9 @@ import { pathToFileURL } from "node:url";
 const FIRST_RELEASE = "chore(release): version 0.1.0";
 /**
  * drizzle-orm, postgres.js and zod, which the root stands on, are 0.4 of it before any line of ours; and the root
- * has three times the functions of the first release.
+ * has four times the functions of the first release. What is left goes by the number of files.
  */
-const MOST = 0.8;
+const MOST = 0.9;
 const ROUNDS = 9;
 
 const said = (command, ...words) => execFileSync(command, words, { encoding: "utf8" });
