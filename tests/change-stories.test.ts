@@ -19,15 +19,17 @@ import {
 import { newAgent, newExecutionLog, newPrompt, newProposal } from "../src/testing.ts";
 import { suite } from "./engine.ts";
 
-const RUNS = Number(process.env["PROPERTY_RUNS"] ?? 20);
+const RUNS = Number(process.env["PROPERTY_RUNS"] ?? 40);
 const SEED = process.env["PROPERTY_SEED"];
 
 const KINDS = [
   ...["promote", "roll back", "to baseline", "set baseline", "deploy", "undo"],
   ...["start canary", "step canary", "start test", "look at test", "finish test"],
 ] as const;
+/** Those that need another one before them come more often. */
+const OFTEN = KINDS.filter((kind) => /test$|canary$/.test(kind));
 const step = fc.record({
-  kind: fc.constantFrom(...KINDS, "start canary", "step canary", "step canary", "step canary"),
+  kind: fc.constantFrom(...KINDS, ...OFTEN, ...OFTEN, "step canary"),
   version: fc.nat({ max: 3 }),
   fails: fc.boolean(),
 });
@@ -176,8 +178,9 @@ suite("any story of changes", (database) => {
     { timeout: 3_600_000 },
     async () => {
       await fc.assert(
-        fc.asyncProperty(fc.array(step, { minLength: 6, maxLength: 16 }), async (steps) =>
-          withOrganization(database.db, organization, (tx) => play(tx, steps)),
+        fc.asyncProperty(
+          fc.array(step, { minLength: 12, maxLength: 30, size: "max" }),
+          async (steps) => withOrganization(database.db, organization, (tx) => play(tx, steps)),
         ),
         { numRuns: RUNS, ...(SEED === undefined ? {} : { seed: Number(SEED) }) },
       );
