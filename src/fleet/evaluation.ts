@@ -16,7 +16,7 @@ import {
   isFailure,
   withStart,
 } from "./outcome.ts";
-import { clock } from "./steps.ts";
+import { clock, midnight } from "./steps.ts";
 
 /** How much each score weighs in the overall one, 0 or more. One that is left out weighs as the default says. */
 export interface EvaluationWeights {
@@ -153,8 +153,6 @@ export async function draftEvaluation(tx: Executor, asked: EvaluationOf): Promis
   return JSON.parse(found.draft);
 }
 
-const midnight = (day: SQL): SQL => sql`((${day})::timestamp at time zone 'UTC')`;
-
 const numbers = (filter: SQL): SQL => sql`(
     select json_build_object('executions', count(*), 'successful', count(*) filter (where is_good),
       'failed', count(*) filter (where is_bad),
@@ -172,8 +170,8 @@ const percent = (share: SQL): SQL => sql`round(100 * ${share}, 2)`;
 const draft = ({ agentId, from, to, weights, now }: z.infer<typeof ASKED>): SQL => sql`
   with asked as materialized (
     select agent.id as agent, agent.organization_id, ${from}::date as first, ${to}::date as last,
-      ${midnight(sql`${from}::date`)} as since, ${midnight(sql`${to}::date + 1`)} as until,
-      ${midnight(sql`${from}::date - (${to}::date - ${from}::date + 1)`)} as before, clock.now
+      ${midnight(from)} as since, ${midnight(to, 1)} as until,
+      ${midnight(sql`(${from}::date - (${to}::date - ${from}::date + 1))`)} as before, clock.now
     from public.agent_registry as agent cross join ${clock(now)} as clock where agent.id = ${agentId}::uuid
   ), row as materialized (
     ${withStart(sql`

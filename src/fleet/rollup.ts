@@ -6,7 +6,7 @@ import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
 import { IS_CUT, logIdBounds } from "./log-bounds.ts";
 import { LOOK_BACK, OF_LOG, type Period, REACH, executionsOf, withStart } from "./outcome.ts";
-import { lockOrganization } from "./steps.ts";
+import { lockOrganization, midnight } from "./steps.ts";
 
 /** Whole days, UTC, both included. */
 export interface RollUpDays {
@@ -116,8 +116,6 @@ const ERROR_TYPES = 100;
 
 // Versions are compared by IS NOT DISTINCT, which no join hashes: agents and days are what the joins go by.
 const rollUp = ({ from, to }: RollUpDays, bounds: SQL): SQL => {
-  const midnight = (day: string, after = 0) =>
-    sql`((${day}::date + ${after}::int)::timestamp at time zone 'UTC')`;
   const isAsked = (instant: SQL) =>
     sql`${instant} >= ${midnight(from)} and ${instant} < ${midnight(to, 1)}`;
   const dayOf = (instant: SQL) => sql`(${instant} at time zone 'UTC')::date`;

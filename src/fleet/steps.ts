@@ -27,6 +27,10 @@ export function isoOf(name: string, instant: Date): string {
   return instant.toISOString();
 }
 
+/** The instant at which a day of UTC begins, or one so many days after it. */
+export const midnight = (day: string | SQL, after = 0): SQL =>
+  sql`((${day}::date + ${after}::int)::timestamp at time zone 'UTC')`;
+
 const DAY = 86_400_000;
 
 /**

@@ -5,7 +5,7 @@ import { withServersNames } from "../client/settings.ts";
 import { type Database, type Queryable, type Transaction, one, rows } from "../client/sql.ts";
 import { confinedTransaction } from "../client/transaction.ts";
 import { REACH, LOOK_BACK } from "../fleet/outcome.ts";
-import { lockOrganization } from "../fleet/steps.ts";
+import { lockOrganization, midnight } from "../fleet/steps.ts";
 import { PARTITIONS } from "./months.ts";
 import { PartitionError, type PartitionOptions, briefly, lockAll, run } from "./partitions.ts";
 
@@ -75,9 +75,6 @@ const inOne = <T>(db: Database, work: (tx: Transaction) => Promise<T>): Promise<
   });
 
 // ── What is needed still ──
-
-const midnight = (day: string, after = 0) =>
-  sql`((${day}::date + ${after}::int)::timestamp at time zone 'UTC')`;
 
 async function neededBy(tx: Transaction, before: string): Promise<string[]> {
   const reached = sql`(${midnight(before)} + ${LOOK_BACK})`;
