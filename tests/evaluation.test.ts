@@ -192,6 +192,9 @@ suite("draftEvaluation", (database) => {
     await expect(refused({ from: "2026-02-30" })).rejects.toThrow("from");
     const weights = { reliability: 0, quality: 0, efficiency: 0, costEfficiency: 0 };
     await expect(refused({ weights })).rejects.toThrow("above 0");
+    for (const reliability of [Number.NaN, Infinity, -1, null]) {
+      await expect(refused({ weights: { reliability } })).rejects.toThrow("weights.reliability");
+    }
   });
 });
 

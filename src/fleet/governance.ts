@@ -118,6 +118,7 @@ export async function runGovernance<Tx extends Executor>(
   if (given !== undefined) isoOf("runGovernance: now", given);
   healthThresholds(thresholds);
   const problems: GovernanceProblem[] = [];
+  let wasLost = false;
   /** Does one step, or says why not. */
   const attempt = async <T>(
     step: GovernanceStep,
@@ -125,9 +126,13 @@ export async function runGovernance<Tx extends Executor>(
     id: string | null = null,
   ): Promise<T | null> => {
     try {
-      return await withServiceRole(db, work);
+      const done = await withServiceRole(db, work);
+      wasLost = false;
+      return done;
     } catch (error) {
-      if (isUnreachable(error)) throw error;
+      // Once it may be this connection alone that was killed.
+      if (isUnreachable(error) && wasLost) throw error;
+      wasLost = isUnreachable(error);
       problems.push({ step, id, message: explain(error) });
       return null;
     }

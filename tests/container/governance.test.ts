@@ -309,6 +309,28 @@ suite("many at once", (database) => {
     expect(await as((tx) => tx.$count(slaCompliance))).toBe(2);
   });
 
+  test("a round whose connection is killed in one step does the others, and the next round does that one", async () => {
+    const fleet = await newFleet(database.db);
+    const { agentId, ids, as } = fleet;
+    const stages = [{ traffic: 0.1 }];
+    const { id } = await as((tx) =>
+      startCanary(tx, { agentId, canaryPromptId: ids[1], stages, now: START }),
+    );
+    await database.script(`
+      create function killed() returns trigger language plpgsql security definer as
+        $$ begin perform pg_terminate_backend(pg_backend_pid()); return new; end $$;
+      create trigger kill before update on canary_deployments for each row
+        when (old.id = '${id}') execute function killed();`);
+    const round = () => runGovernance(many?.db ?? database.db, { now: minutes(5) });
+    const first = await round();
+    expect(first.problems).toMatchObject([{ step: "canaries", id }]);
+    expect([first.health, first.slas, first.budgets, first.alerts]).not.toContain(null);
+    await database.script("drop trigger kill on canary_deployments; drop function killed;");
+    const second = await round();
+    expect(second.problems).toEqual([]);
+    expect(second.canaries).toContainEqual(expect.objectContaining({ id, action: "held" }));
+  });
+
   test("learnings superseded in a ring leave the ring open; of the naive it closes", async () => {
     const ring = async (
       fleet: Fleet,
