@@ -48,20 +48,22 @@ export interface ConnectOptions {
  */
 export function connect(url: string, options: ConnectOptions = {}): Connection {
   const read = readUrl(url);
+  const sockets = new Set<Socket>();
   const client = postgres(read.url, {
     ...driverOptions(options),
     onnotice: () => {},
     // postgres.js prepares its own COMMIT. A transaction pooler brings that to a session that does not know
     // it: the transaction is rolled back, and the caller is told that it was committed.
     prepare: false,
-    ...(read.hasOneHost ? { socket: promptSocket } : {}),
+    ...(read.hasOneHost ? { socket: promptSocket(sockets) } : {}),
   });
   const ignored = read.ignored.length > 0 ? ` (ignoring ${read.ignored.join(", ")})` : "";
-  // For ever it would wait for a transaction that has lost its connection: that one never ends.
   return {
     db: drizzle(client, { schema }),
     label: read.label + ignored,
-    close: () => client.end({ timeout: 5 }),
+    // A transaction that has lost its connection never ends: for ever it would be waited for, and where
+    // no connection is left there is nothing to wait for.
+    close: () => client.end({ timeout: read.hasOneHost && sockets.size === 0 ? 0 : 5 }),
   };
 }
 
@@ -118,18 +120,21 @@ export async function waitForServer(
 }
 
 /**
- * A socket that sends at once. postgres.js leaves Nagle's algorithm on, and the end of each COPY then
- * waits some 40 ms for an acknowledgement.
+ * Makes sockets that send at once, and keeps in `open` those that are. postgres.js leaves Nagle's algorithm
+ * on, and the end of each COPY then waits some 40 ms for an acknowledgement.
  */
-async function promptSocket(to: {
-  readonly host: readonly string[];
-  readonly port: readonly number[];
-  readonly path: string | false;
-}): Promise<Socket> {
-  // What follows runs after the caller, and what it returns is listened to before it can fail.
-  await Promise.resolve();
-  if (to.path) return openSocket(to.path);
-  const [[host = ""], [port = 0]] = [to.host, to.port];
-  // With TLS, the name that the certificate must bear.
-  return Object.assign(openSocket({ host, port, noDelay: true }), { host });
-}
+const promptSocket =
+  (open: Set<Socket>) =>
+  async (to: {
+    readonly host: readonly string[];
+    readonly port: readonly number[];
+    readonly path: string | false;
+  }): Promise<Socket> => {
+    // What follows runs after the caller, and what it returns is listened to before it can fail.
+    await Promise.resolve();
+    const [[host = ""], [port = 0]] = [to.host, to.port];
+    const socket = to.path ? openSocket(to.path) : openSocket({ host, port, noDelay: true });
+    open.add(socket.once("close", () => open.delete(socket)));
+    // With TLS, the name that the certificate must bear.
+    return to.path ? socket : Object.assign(socket, { host });
+  };

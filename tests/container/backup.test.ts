@@ -9,7 +9,7 @@ import { agentRegistry } from "../../src/schema/index.ts";
 import { PREREQUISITES_SQL } from "../../src/operate/migrate/install-script.ts";
 import { contents } from "../contents.ts";
 import { type TestDatabase, openUrl } from "../engine.ts";
-import { startPostgres } from "../setup/postgres.ts";
+import { startTestPostgres } from "../setup/postgres.ts";
 import { administer, siblingUrl } from "../setup/server.ts";
 
 /** `pg_dump --exclude-extension` came with 17. */
@@ -20,7 +20,7 @@ describe.skipIf(inject("server") === "")("a backup", () => {
   let server: { url: string; container: StartedTestContainer };
   let before: Awaited<ReturnType<typeof contents>>;
   beforeAll(async () => {
-    server = await startPostgres({ fsync: "off" });
+    server = await startTestPostgres();
     await administer(server.url, "create database app");
     await opened("app", async ({ db, query }) => {
       await migrate(db);

@@ -15,7 +15,7 @@ import { ejectSupabase } from "../../src/operate/migrate/install-script.ts";
 import { DRIZZLE_KIT, environment } from "../cli.ts";
 import { type Query, type TestDatabase, openUrl, queryOf } from "../engine.ts";
 import { makeSeed } from "../made-by-seed.ts";
-import { startPostgres } from "../setup/postgres.ts";
+import { startTestPostgres } from "../setup/postgres.ts";
 import { administer } from "../setup/server.ts";
 
 /** A migrated database; `db`, `query` and `url` are those of the login that migrated it. */
@@ -191,7 +191,7 @@ async function prepared<Extra extends object>(
 }
 
 async function startServer(superuser: string, login: string): Promise<Server> {
-  const { container } = await startPostgres({ fsync: "off" }, superuser);
+  const { container } = await startTestPostgres({}, superuser);
   const urlAs = (user: string) =>
     `postgres://${user}:test@${container.getHost()}:${container.getMappedPort(5432)}/postgres`;
   const client = postgres(urlAs(superuser), { max: 2, onnotice: () => {} });

@@ -6,7 +6,7 @@ import { connect } from "../../src/client/connect.ts";
 import type { Database } from "../../src/client/sql.ts";
 import { migrate } from "../../src/operate/migrate/migrate.ts";
 import { partitionLogs } from "../../src/operate/partitions.ts";
-import { startPostgres } from "./postgres.ts";
+import { startTestPostgres } from "./postgres.ts";
 import { administer, siblingUrl } from "./server.ts";
 
 /**
@@ -60,8 +60,7 @@ async function findServer(): Promise<Server | undefined> {
     console.warn("\nSKIPPED: the container suite, because no Docker engine runs here.\n");
     return undefined;
   }
-  const started = await startPostgres({
-    fsync: "off",
+  const started = await startTestPostgres({
     max_connections: "300",
     max_prepared_transactions: "10",
   });
