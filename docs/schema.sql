@@ -275,6 +275,18 @@ BEGIN
   END IF;
 END $_$;
 
+CREATE FUNCTION meta_agent.latest_learnings(subject text, most integer) RETURNS SETOF uuid
+    LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER ROWS 20 PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $_$
+BEGIN
+  RETURN QUERY EXECUTE
+    'SELECT id FROM public.learning_log
+     WHERE organization_id = $1 AND is_active AND applicable_to @> ARRAY[$2]
+     ORDER BY created_at DESC LIMIT $3'
+  USING meta_agent.current_organization_id(), subject, most;
+END $_$;
+
 CREATE FUNCTION meta_agent.logs_pruned_before() RETURNS date
     LANGUAGE sql STABLE PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2329,6 +2341,9 @@ GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zo
 GRANT ALL ON FUNCTION meta_agent.execution_log_id(instant timestamp with time zone, key text) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.isolate(table_name text, noun text) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION meta_agent.latest_learnings(subject text, most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.latest_learnings(subject text, most integer) TO authenticated;
 
 REVOKE ALL ON FUNCTION meta_agent.logs_pruned_before() FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.logs_pruned_before() TO authenticated;

@@ -4,7 +4,7 @@
 //
 // None names the organization: row-level security adds it, and each has an index that serves both.
 // tests/container/plans.test.ts holds them to it, bench/queries.ts measures them.
-import { and, arrayContains, desc, eq, gte, isNotNull, lt, ne, sql } from "drizzle-orm";
+import { and, desc, eq, gte, isNotNull, lt, ne, sql } from "drizzle-orm";
 import {
   abTests,
   agentExecutionLogs,
@@ -144,9 +144,10 @@ export const learningsApplicableTo = (tx: Transaction, subject: string, limit = 
   tx
     .select()
     .from(learningLog)
-    .where(and(eq(learningLog.isActive, true), arrayContains(learningLog.applicableTo, [subject])))
-    .orderBy(desc(learningLog.createdAt))
-    .limit(limit);
+    .where(
+      sql`${learningLog.id} in (select meta_agent.latest_learnings(${subject}, ${limit}::integer))`,
+    )
+    .orderBy(desc(learningLog.createdAt));
 
 /** The prompt that an agent runs with; no row if none is active. */
 export const activePrompt = (tx: Transaction, agentId: string) =>

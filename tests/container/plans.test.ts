@@ -57,15 +57,10 @@ const CONTRACTS: Record<keyof ReturnType<typeof questions>, Contract> = {
   metricsOfOrganization: { index: "idx_agent_performance_metrics_organization_id_date" },
   complianceOfPeriod: { index: "idx_sla_compliance_organization_id_period_start" },
   budgets: { index: "idx_cost_budgets_org" },
-  // The newest are looked through until enough apply: at worst all in force of this one organization.
-  learningsApplicableTo: {
-    index: "idx_learning_log_organization_id_created_at_active",
-    spare: 200,
-  },
-  learningsApplicableToRare: {
-    index: "idx_learning_log_organization_id_created_at_active",
-    spare: LOGS / 5 / 100,
-  },
+  // By the ids that a function finds: it looks through the newest until enough apply,
+  learningsApplicableTo: { index: "learning_log_pkey", spare: 200 },
+  // or reads the few of a rare subject, and less than a page for each of the organization's.
+  learningsApplicableToRare: { index: "learning_log_pkey", spare: LOGS / 5 / 100 / 2 },
   activePrompt: { index: "agent_prompts_one_active" },
   unhealthyAgents: { index: "idx_agent_health_realtime_organization_id", spare: AGENTS },
   // Figures of three days, a row for each day, model, agent or tool.

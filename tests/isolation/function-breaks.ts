@@ -16,7 +16,8 @@ import {
 import * as rows from "./rows.ts";
 
 const OWN_ROW = ["own_agent_prompts_row", "own_learning_log_row"];
-const HELPERS = ["current_organization_id", ...OWN_ROW];
+const LEARNINGS = "latest_learnings";
+const HELPERS = ["current_organization_id", ...OWN_ROW, LEARNINGS];
 /** For the owner alone. */
 const INTERNAL = ["isolate", "touch_updated_at", "roll_budget", "mirror_circuit"];
 
@@ -122,7 +123,7 @@ export const functionBreaks: Mutation[] = [
   {
     kind: "EXECUTE of the owner's helpers for anon",
     caughtBy: [lints.execution, lints.definers],
-    breaks: perFunction(OWN_ROW, (path) => `grant execute on ${path} to anon`),
+    breaks: perFunction([...OWN_ROW, LEARNINGS], (path) => `grant execute on ${path} to anon`),
   },
   {
     kind: "EXECUTE taken from tenants",
@@ -133,6 +134,30 @@ export const functionBreaks: Mutation[] = [
     kind: "a helper is LEAKPROOF",
     caughtBy: [lints.definers],
     breaks: perFunction(HELPERS, (path) => `alter ${path} leakproof`),
+  },
+  {
+    kind: "the function that finds learnings forgets the organization",
+    caughtBy: [helpers.learningsBySubject],
+    breaks: () => [
+      {
+        targets: ["learning"],
+        statements: [
+          `create or replace function meta_agent.latest_learnings(subject text, most integer) returns setof uuid
+           language sql stable parallel safe strict security definer set search_path = pg_catalog, pg_temp as
+           'select id from public.learning_log where is_active and applicable_to @> array[subject] limit most'`,
+        ],
+      },
+    ],
+  },
+  {
+    kind: "EXECUTE of what answers an organization for service_role, which has none",
+    caughtBy: [lints.execution, helpers.learningsBySubject],
+    breaks: () => [
+      {
+        targets: [LEARNINGS],
+        statements: ["grant execute on function meta_agent.latest_learnings to service_role"],
+      },
+    ],
   },
   {
     kind: "the tenancy helper runs as the owner",

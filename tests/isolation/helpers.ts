@@ -51,6 +51,43 @@ export const ownRowHelpers = guarantee(
   },
 );
 
+const SUBJECT = "of all organizations";
+const learningsOf = "select meta_agent.latest_learnings";
+
+export const learningsBySubject = guarantee(
+  "the function that finds learnings by their subject answers the caller's own alone",
+  ({ fixture, try: attempt }) => {
+    const { north, south } = fixture;
+    const [own, theirs, nobodys] = [north, south, null].map(
+      (organization) => fixture.row("learning_log", organization).id,
+    );
+    // In force and on one subject, whoever they are.
+    const ready = [
+      owner,
+      `update public.learning_log set is_active = true, applicable_to = array[${literal(SUBJECT)}]`,
+    ] as const;
+    const ask = `select id from (${learningsOf}(${literal(SUBJECT)}, 1000000)) as found (id)`;
+    return attempt([
+      {
+        steps: [ready, [tenant(north), `${ask} where id = ${literal(own ?? "")}`]],
+        verdict: counts("its own learning", 1),
+      },
+      ...[theirs, nobodys].map((id): Trial => ({
+        steps: [ready, [tenant(north), `${ask} where id = ${literal(id ?? "")}`]],
+        verdict: counts("a learning of another or of nobody", 0),
+      })),
+      ...Object.entries(powerlessClaims(north)).map(([what, claims]): Trial => ({
+        steps: [ready, [{ role: "authenticated", claims }, ask]],
+        verdict: counts(`learnings with claims: ${what}`, 0),
+      })),
+      ...(["service_role", "anon"] as const).map((role): Trial => ({
+        steps: [ready, [{ role, claims: "" }, ask]],
+        verdict: refused(`latest_learnings called by ${role}`),
+      })),
+    ]);
+  },
+);
+
 /** Types that a function's text may name without a schema, and what it may turn into them. */
 const TYPES = ["uuid", "text", "json", "jsonb", "name"];
 const SOURCES = ["text", "json", "jsonb", "uuid"];
@@ -73,13 +110,16 @@ const trap = (type: string, source: string) => [
 
 export const traps = guarantee(
   "a helper that runs as the owner runs none of the caller's code",
-  ({ tables, fixture, try: attempt }) =>
-    attempt(
-      tables.filter(refersToItself).flatMap(({ name }) =>
+  ({ tables, fixture, try: attempt }) => {
+    const ownRows = tables
+      .filter(refersToItself)
+      .map(({ name }) => [name, helperOf(name), literal(fixture.row(name, fixture.north).id)]);
+    const called = [...ownRows, ["learning_log", "meta_agent.latest_learnings", "'any', 1"]];
+    return attempt(
+      called.flatMap(([table, helper, given]) =>
         TYPES.flatMap((type) =>
           SOURCES.map((source): Trial => {
-            const call = `select ${helperOf(name)}('${fixture.row(name, fixture.north).id}')`;
-            const statements = [...trap(type, source), call];
+            const statements = [...trap(type, source), `select ${helper}(${given})`];
             return {
               steps: [
                 // PostgreSQL 18 keeps the plans of functions: as if they were called for the first time.
@@ -90,12 +130,13 @@ export const traps = guarantee(
               verdict: (outcome) =>
                 outcome.final && outcome.code !== "TRAP0"
                   ? undefined
-                  : `${name}: ${helperOf(name)} with pg_temp.${type} from ${source}: ${told(outcome)}`,
+                  : `${table}: ${helper} with pg_temp.${type} from ${source}: ${told(outcome)}`,
             };
           }),
         ),
       ),
-    ),
+    );
+  },
 );
 
-export const helperGuarantees = [ownRowHelpers, traps];
+export const helperGuarantees = [ownRowHelpers, learningsBySubject, traps];

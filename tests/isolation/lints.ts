@@ -207,7 +207,8 @@ export const execution = lint(
      where f.pronamespace = 'meta_agent'::regnamespace and a.grantee <> f.proowner)
    , expected as (
      select f.name, r.role from functions f cross join (values ('authenticated'), ('service_role')) as r (role)
-     where f.pronamespace = 'meta_agent'::regnamespace and f.prorettype not in ('void'::regtype, 'trigger'::regtype))
+     where f.pronamespace = 'meta_agent'::regnamespace and f.prorettype not in ('void'::regtype, 'trigger'::regtype)
+       and not (f.proname = 'latest_learnings' and r.role = 'service_role'))
    (select format('%s: %s may call it', name, role) as violation from granted except select format('%s: %s may call it', name, role) from expected)
    union all
    (select format('%s: %s may not call it', name, role) from expected except select format('%s: %s may not call it', name, role) from granted)`,
@@ -223,10 +224,10 @@ export const searchPaths = lint(
 );
 
 export const definers = lint(
-  "what runs as the owner are the helpers for self references, closed to anon and the public",
+  "what runs as the owner are the helpers for self references and latest_learnings, closed to anon and the public",
   `select name || ': SECURITY DEFINER' as violation from functions f
-   where prosecdef and not (pronamespace = 'meta_agent'::regnamespace and exists (
-     select from keys k where k.confrelid = k.oid and f.proname = 'own_' || k.table_name || '_row'))
+   where prosecdef and not (pronamespace = 'meta_agent'::regnamespace and (f.proname = 'latest_learnings' or exists (
+     select from keys k where k.confrelid = k.oid and f.proname = 'own_' || k.table_name || '_row')))
    union all
    select name || ': SECURITY DEFINER and anon may call it' from functions
    where prosecdef and has_function_privilege('anon', oid, 'EXECUTE')
