@@ -334,7 +334,10 @@ suite("documented queries", (database) => {
   let own: Fleet;
   beforeAll(async () => {
     await loadDemo(database.db);
-    await database.query("update canary_deployments set status = 'running'");
+    for (const table of ["canary_deployments", "shadow_tests"]) {
+      await database.query(`update ${table} set status = 'running'`);
+    }
+    await database.query("update agent_health_realtime set status = 'degraded'");
     // Runs that went on, and shadows.
     await database.query(
       `update agent_execution_logs set action_type = 'agent_run', status = 'success'

@@ -36,7 +36,7 @@ async function demo({ url, directory = EMBEDDED_DIRECTORY }: TargetOptions): Pro
         `PostgreSQL ${postgres} + pgvector ${vector}, ${applied.length > 0 ? `${applied.length} migrations applied` : "migrated before"}`,
     );
     await step(
-      () => loadDemo(db),
+      () => loadDemo(db, { now: lastNoon(new Date()) }),
       ({ loaded, agents, executions, logs, embeddings }) =>
         `demo fleet ${loaded ? "loaded" : "found"}: ${agents} agents, ${number(executions)} executions in ${number(logs)} log rows, ${embeddings} embeddings`,
     );
@@ -45,6 +45,12 @@ async function demo({ url, directory = EMBEDDED_DIRECTORY }: TargetOptions): Pro
     await close();
   }
 }
+
+const DAY = 86_400_000;
+
+/** The noon of UTC before an instant: a day of the demo is half over, whenever it is loaded. */
+const lastNoon = (instant: Date) =>
+  new Date((Math.floor(instant.getTime() / DAY - 0.5) + 0.5) * DAY);
 
 async function versions(db: Database): Promise<{ postgres: string; vector: string }> {
   const [found] = rows<{ postgres: string; vector: string }>(

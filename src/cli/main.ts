@@ -78,6 +78,10 @@ const COMMANDS = {
     summary: "browse a database with drizzle-kit studio",
     load: async () => (await import("./studio.ts")).studioCommand,
   },
+  completion: {
+    summary: "what completes these commands in bash, zsh or fish",
+    load: async () => (await import("./completion.ts")).completionCommand,
+  },
 };
 
 // The reader of a pipe may have seen enough.
@@ -94,7 +98,7 @@ const program = new Command("meta-agent-db")
     "\nExit codes: 0 done, 1 error, 2 findings or something pending, 3 another migrator holds the lock, 64 usage.",
   );
 for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
-  const subcommand = process.argv.includes(name) ? await load() : new Command(name);
+  const subcommand = isAsked(name) ? await load() : new Command(name);
   program.addCommand(saysLittle(subcommand.summary(summary), ` ${name}`));
 }
 saysLittle(program);
@@ -104,6 +108,11 @@ try {
 } catch (error) {
   // commander has said what is wrong with a command line.
   process.exitCode = error instanceof CommanderError ? codeOf(error) : await say(error);
+}
+
+/** What completes them needs the options of all. */
+function isAsked(name: string): boolean {
+  return process.argv.includes(name) || process.argv[2] === "completion";
 }
 
 function version(): string {

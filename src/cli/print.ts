@@ -62,8 +62,15 @@ export function printJson(data: unknown): void {
   process.stdout.write(`${JSON.stringify(data, null, 2)}\n`);
 }
 
-/** Columns as wide as their widest cell; numbers, and texts that hold nothing else, to the right. */
-export function table(head: readonly string[], body: readonly (readonly string[])[]): string {
+/**
+ * Columns as wide as their widest cell; numbers, and texts that hold nothing else, to the right. Where a line
+ * would be wider than the terminal, each row is a block of lines instead, a cell a line below the first one.
+ */
+export function table(
+  head: readonly string[],
+  body: readonly (readonly string[])[],
+  columns = process.stdout.columns ?? Infinity,
+): string {
   const widths = head.map((title, i) =>
     Math.max(title.length, ...body.map((cells) => cells[i]?.length ?? 0)),
   );
@@ -75,5 +82,20 @@ export function table(head: readonly string[], body: readonly (readonly string[]
       )
       .join("  ")
       .trimEnd();
-  return [out.bold(line(head)), ...body.map(line)].join("\n");
+  const lines = body.map(line);
+  const isNarrow = [line(head), ...lines].some(({ length }) => length > columns);
+  if (isNarrow) return body.map((cells) => block(head, cells)).join("\n");
+  return [out.bold(line(head)), ...lines].join("\n");
+}
+
+/** A row below its first cell; what is empty is left out. */
+function block(
+  [, ...titles]: readonly string[],
+  [first = "", ...cells]: readonly string[],
+): string {
+  const width = Math.max(...titles.map(({ length }) => length));
+  const lines = cells.flatMap((cell, i) =>
+    cell === "" ? [] : [`  ${(titles[i] ?? "").padEnd(width)}  ${cell}`],
+  );
+  return [out.bold(first), ...lines].join("\n");
 }

@@ -1,12 +1,13 @@
-/**
- * Loads the demo fleet and looks at it. The story is in `demo/story.ts`; `demo/rows.ts` makes the rows.
- */
+/** Loads the demo fleet and looks at it. Who they are is in `demo/story.ts`, what happens to them in `demo/events.ts`. */
 import { type SQL, getTableName, inArray, sql } from "drizzle-orm";
-import { type Database, type Transaction, rows } from "../client/sql.ts";
+import { type Database, type Executor, one, rows } from "../client/sql.ts";
 import { withOrganization, withServiceRole } from "../client/tenancy.ts";
-import { OF_LOG, executionsOf, isFailure, withStart } from "../fleet/outcome.ts";
-import { insertFleet, known, rowOf } from "./rows.ts";
-import { DEMO_ORGANIZATIONS, FLEET } from "./story.ts";
+import { type BudgetState, budgetStatus } from "../fleet/budgets.ts";
+import { executionsBetween, isFailure } from "../fleet/outcome.ts";
+import { isoOf } from "../fleet/steps.ts";
+import { live } from "./events.ts";
+import { DEMO_NOW, DEMO_ORGANIZATIONS, FLEET } from "./story.ts";
+import { idOf } from "./traffic.ts";
 import { agentRegistry } from "../schema/index.ts";
 import { TABLES } from "../schema/all.ts";
 import type { AgentStatus } from "../values.ts";
@@ -25,18 +26,32 @@ export interface DemoResult {
 
 type Counts = Omit<DemoResult, "loaded">;
 
+/** How the demo is loaded. */
+export interface DemoOptions {
+  /** The instant at which its thirty days end. Default: {@link DEMO_NOW}. */
+  readonly now?: Date | undefined;
+}
+
 /**
- * Loads the demo fleet, all of it or nothing, into a migrated database whose tables are empty. Where it
- * already is, nothing happens.
+ * Loads the demo fleet, all of it or nothing, into a migrated database whose tables are empty: thirty days of five
+ * agents, made by the functions that an application calls. Of one `now` it is the same each time, ids included, but for
+ * `updated_at`, which is when it was written. Where it already is, of whatever `now`, nothing happens.
+ * @example
+ * await loadDemo(db, { now: new Date() });
+ * @throws {TypeError} before any SQL: `now` is no valid Date; later: it is more than a day ahead
  * @throws {Error} when the tables hold other rows, naming them
  */
-export async function loadDemo(db: Database): Promise<DemoResult> {
+export async function loadDemo(
+  db: Database,
+  { now = new Date(DEMO_NOW) }: DemoOptions = {},
+): Promise<DemoResult> {
+  isoOf("loadDemo: now", now);
   const loaded = await withServiceRole(db, async (tx) => {
     // Two loaders at once: the second waits, then finds the demo there.
     await tx.execute(sql`select pg_advisory_xact_lock(hashtextextended('meta-agent-db demo', 0))`);
     if (await isLoaded(tx)) return false;
     await refuseUsedDatabase(tx);
-    await insertFleet(tx);
+    await live(tx, now);
     return true;
   });
   // The embedded server has no autovacuum that would gather statistics.
@@ -45,7 +60,7 @@ export async function loadDemo(db: Database): Promise<DemoResult> {
 }
 
 async function isLoaded(db: Database): Promise<boolean> {
-  const ids = FLEET.map((story) => rowOf(story, "agent").agentId);
+  const ids = Object.values(FLEET).map(({ agentName }) => idOf("agent", agentName));
   const agents = await db
     .select({ id: agentRegistry.id })
     .from(agentRegistry)
@@ -80,14 +95,15 @@ export async function refuseUsedDatabase(db: Database): Promise<void> {
   );
 }
 
-async function countRows(tx: Transaction): Promise<Counts> {
-  const counted = await tx.execute(sql`
+const countRows = (tx: Executor): Promise<Counts> =>
+  one<Counts>(
+    tx,
+    sql`
     select (select count(*)::int from agent_registry) as agents,
       (select count(distinct (agent_id, execution_id))::int from agent_execution_logs) as executions,
       (select count(*)::int from agent_execution_logs) as logs,
-      (select count(*)::int from execution_embeddings) as embeddings`);
-  return known(rows<Counts & Record<string, unknown>>(counted)[0], "count");
-}
+      (select count(*)::int from execution_embeddings) as embeddings`,
+  );
 
 // ── Looking at it ──
 
@@ -97,7 +113,7 @@ export interface AgentSummary {
   /** The organization's name, its id where it is none of the demo's, null for the platform's own. */
   organization: string | null;
   status: AgentStatus;
-  /** Executions. */
+  /** Executions; those of shadow tests are none. */
   runs: number;
   /** Successful ÷ (successful + failed + timed out). Percent, one decimal. Null: none of these yet. */
   successPercent: number | null;
@@ -109,58 +125,77 @@ export interface AgentSummary {
   note: string;
 }
 
-/** Every agent, or those of one organization, with what its log adds up to. */
+interface SummaryRow extends AgentSummary, Record<string, unknown> {
+  id: string;
+}
+
+/** Every agent, or those of one organization, with what its log adds up to, as of when their health was last looked at. */
 export async function fleetSummary(db: Database, organizationId?: string): Promise<AgentSummary[]> {
   const filter: SQL =
     organizationId === undefined ? sql`true` : sql`agent.organization_id = ${organizationId}`;
-  const summary = await withServiceRole(db, (tx) =>
-    tx.execute(sql`
-      with run as (
-        select agent_id, count(*)::int as runs,
-          count(*) filter (where ${isFailure(sql`outcome`)}) as failures,
-          count(*) filter (where outcome = 'success') as successes,
-          percentile_cont(0.95) within group (order by latency_ms) as p95
-        from (${executionsOf(sql`(${withStart(sql`select ${OF_LOG} from agent_execution_logs`)})`)}) as execution
-        group by agent_id
-      ), action as (
-        select agent_id, sum(estimated_cost_usd) as cost
-        from agent_execution_logs
-        group by agent_id
-      )
-      select agent.agent_name as agent, agent.organization_id as organization, agent.status,
-        coalesce(runs, 0) as runs,
-        round(100.0 * successes / nullif(successes + failures, 0), 1)::float8 as "successPercent",
-        round(p95)::int as "p95LatencyMs",
-        coalesce(cost, 0)::text as "costUsd",
-        ${note} as note
-      from agent_registry as agent
-      left join run on run.agent_id = agent.id
-      left join action on action.agent_id = agent.id
-      left join circuit_breaker_state as breaker on breaker.agent_id = agent.id
-      where ${filter}
-      order by agent.organization_id, agent.agent_name`),
-  );
-  return rows<AgentSummary & Record<string, unknown>>(summary).map((row) =>
-    Object.assign(row, { organization: organizationName(row.organization) }),
-  );
+  return withServiceRole(db, async (tx) => {
+    const { ms } = await one<{ ms: number }>(
+      tx,
+      sql`select (extract(epoch from coalesce(max(timestamp), now())) * 1000)::float8 as ms from agent_health_realtime`,
+    );
+    const now = new Date(ms);
+    const budgets = await budgetStatus(tx, { now });
+    const agents = rows<SummaryRow>(await tx.execute(summaryUntil(now, filter)));
+    return agents.map(({ id, note, organization, ...agent }) => ({
+      ...{ ...agent, organization: organizationName(organization) },
+      note: [note, budgetNote(budgets.filter(({ agentId }) => agentId === id))]
+        .filter((part) => part !== "")
+        .join(", "),
+    }));
+  });
 }
 
-const note = sql`concat_ws(', ',
+const ALWAYS = new Date("2000-01-01");
+/** An execution that runs has begun by now. */
+const after = (now: Date) => new Date(now.getTime() + 1);
+
+const summaryUntil = (now: Date, filter: SQL): SQL => sql`
+  with run as (
+    select agent_id, count(*)::int as runs,
+      count(*) filter (where ${isFailure(sql`outcome`)}) as failures,
+      count(*) filter (where outcome = 'success') as successes,
+      percentile_cont(0.95) within group (order by latency_ms) as p95
+    from (${executionsBetween({ from: ALWAYS, to: after(now) })}) as execution
+    group by agent_id
+  ), action as (
+    select agent_id, sum(estimated_cost_usd) as cost
+    from agent_execution_logs
+    group by agent_id
+  )
+  select agent.id, agent.agent_name as agent, agent.organization_id as organization, agent.status,
+    coalesce(runs, 0) as runs,
+    round(100.0 * successes / nullif(successes + failures, 0), 1)::float8 as "successPercent",
+    round(p95)::int as "p95LatencyMs",
+    coalesce(cost, 0)::text as "costUsd",
+    ${NOTE} as note
+  from agent_registry as agent
+  left join run on run.agent_id = agent.id
+  left join action on action.agent_id = agent.id
+  left join circuit_breaker_state as breaker on breaker.agent_id = agent.id
+  where ${filter}
+  order by agent.organization_id, agent.agent_name`;
+
+const NOTE = sql`concat_ws(', ',
   case breaker.state when 'open' then 'breaker open' when 'half_open' then 'breaker half-open' end,
-  (select 'canary ' || replace(status, '_', ' ') from canary_deployments
+  (select case status when 'rolled_back' then 'canary rolled back' else format('canary at stage %s of %s', current_stage, jsonb_array_length(stages)) end
+    from canary_deployments
     where agent_id = agent.id and status in ('running', 'rolled_back') order by started_at desc limit 1),
   (select 'A/B test running' from ab_tests where agent_id = agent.id and status = 'running' limit 1),
   (select 'shadow test running' from shadow_tests where agent_id = agent.id and status = 'running' limit 1),
-  (select case when current_daily_spend > daily_budget_usd or current_weekly_spend > weekly_budget_usd
-      or current_monthly_spend > monthly_budget_usd then 'over budget' else 'budget nearly spent' end
-    from cost_budgets
-    where agent_id = agent.id and alert_at_percentage / 100 <= greatest(
-      current_daily_spend / nullif(daily_budget_usd, 0),
-      current_weekly_spend / nullif(weekly_budget_usd, 0),
-      current_monthly_spend / nullif(monthly_budget_usd, 0))
-    limit 1),
   (select case when not overall_compliant then 'SLA breached' end from sla_compliance
-    where agent_id = agent.id order by period_start desc limit 1))`;
+    where agent_id = agent.id order by period_end desc limit 1))`;
+
+const budgetNote = (windows: readonly BudgetState[]): string =>
+  windows.some(({ isSpent }) => isSpent)
+    ? "over budget"
+    : windows.some(({ isAlertDue }) => isAlertDue)
+      ? "budget nearly spent"
+      : "";
 
 function organizationName(id: string | null): string | null {
   return (

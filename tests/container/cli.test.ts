@@ -122,6 +122,9 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
       expect(dryRun.code).toBe(2);
       expect(dryRun.stdout).toMatch(/^BEGIN;\n/);
       expect(dryRun.stderr).toContain(`${names.length} pending; nothing was changed`);
+      const asJson = await on("migrate", "--dry-run", "--json");
+      expect(asJson.code).toBe(2);
+      expect(JSON.parse(asJson.stdout)).toEqual({ pending: names, sql: dryRun.stdout });
       // eslint-disable-next-line no-control-regex
       expect(Object.values({ ...status, ...dryRun }).join("")).not.toMatch(/\u001b\[/);
       expect(await catalog(empty.query)).toEqual([]);
@@ -133,6 +136,7 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
       expect(await diff(empty.db)).toEqual([]);
       expect(await on("migrate", "--dry-run")).toMatchObject({ code: 0, stdout: "" });
       expect(await on("migrate")).toMatchObject({ code: 0, stdout: "up to date\n" });
+      expect(JSON.parse((await on("migrate", "--json")).stdout)).toEqual({ applied: [] });
     });
 
     test("a name that holds control sequences is shown, not obeyed", async () => {
