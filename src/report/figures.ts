@@ -39,7 +39,7 @@ export interface Measure {
 }
 
 /** A measure with what rows of the same time cost. */
-export interface Spent extends Measure {
+interface Spent extends Measure {
   readonly usd: number;
 }
 
@@ -110,7 +110,7 @@ export interface StageArm {
   readonly failures: number;
 }
 
-export interface Stage {
+interface Stage {
   /** Ratio, 0 to 1. */
   readonly traffic: number | null;
   /** Both versions where it was measured. */

@@ -30,7 +30,7 @@ function written(part: Part): string {
  * Characters that nobody sees or that move others, as their code: controls, which HTML may not hold, and marks that
  * turn the direction of what follows. Line ends stay, and letters that are written from the right.
  */
-export const visible = (text: string): string =>
+const visible = (text: string): string =>
   text
     .toWellFormed()
     .replaceAll(

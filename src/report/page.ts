@@ -380,11 +380,9 @@ function budgets({ budgets: all }: Figures): Part {
     const tone = budget.isSpent ? "bad" : budget.isAlertDue ? "warn" : "main";
     return html`<span>${WINDOWS[budget.window]}</span>
       ${bar({ share: budgetShare(budget), of, colour: `var(--${tone})`, limit: 1 })}
-      <span class="value"
-        >${usd(Number(budget.spentUsd))} of ${usd(Number(budget.limitUsd))}
-        <span class="muted">${percent(budgetShare(budget))}</span></span
-      >
-      ${budget.isSpent && html`<span class="wide muted">spent, until ${moment(budget.resetsAt)}: ${budget.action === null ? "nothing happens" : budget.action.replace("_", " ")}</span>`}`;
+      <span class="value">${usd(Number(budget.spentUsd))} of ${usd(Number(budget.limitUsd))}</span
+      ><span class="muted">${percent(budgetShare(budget))}</span>
+      ${budget.isSpent && html`<span class="said muted">spent, until ${moment(budget.resetsAt)}: ${budget.action === null ? "nothing happens" : budget.action.replace("_", " ")}</span>`}`;
   };
   const item = ({ agentName, organizationId, windows }: BudgetFigures) =>
     html`<li>
@@ -521,7 +519,8 @@ function canaryCard(canary: CanaryFigures, plots: Plots): Html {
     ${
       isMeasured &&
       html`<p class="muted">
-          Failed, by stage's share of the traffic
+          Failed at each share of the
+          traffic${canary.limit !== null && html`; rolled back above the line, ${percent(canary.limit)}`}.
           ${key(["var(--treatment)", "canary"], ["var(--control)", "current"])}
         </p>
         ${plots.canary(canary)}`

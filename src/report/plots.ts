@@ -8,7 +8,7 @@ import {
   successRate,
 } from "./figures.ts";
 import { Html } from "./html.ts";
-import { count, counted, day, duration, moment, percent, tick, usd } from "./words.ts";
+import { count, counted, day, duration, moment, percent, tick, usd, usdTick } from "./words.ts";
 
 /** What draws. Each answers an SVG that says in words what it shows. */
 export interface Plots {
@@ -59,7 +59,7 @@ export async function loadPlots(): Promise<Plots> {
       document,
       width: WIDTH,
       height: HEIGHT,
-      marginLeft: 44,
+      marginLeft: 52,
       marginRight: 14,
       marginTop: 12,
       marginBottom: 24,
@@ -99,17 +99,10 @@ export async function loadPlots(): Promise<Plots> {
     executions: (days) =>
       draw(`Executions a day: ${told(days, ({ executions }) => count(executions))}`, {
         ...overDays(days),
-        y: {
-          domain: [
-            0,
-            atLeast(
-              days.map(({ executions }) => executions),
-              1,
-            ),
-          ],
-          nice: true,
-          label: null,
-        },
+        y: fromZero(
+          days.map(({ executions }) => executions),
+          4,
+        ),
         marks: [
           ...grid(count),
           Plot.barY(days.flatMap(outcomes), { x: "day", y: "n", fill: "colour", title: "title" }),
@@ -122,7 +115,7 @@ export async function loadPlots(): Promise<Plots> {
       const rates = days.map((of) => ({ ...of, rate: successRate(of) }));
       return draw(`Success rate by day: ${told(rates, ({ rate }) => percent(rate))}`, {
         ...overDays(days),
-        y: { domain: [0, 1], label: null },
+        y: SHARE,
         marks: [
           ...grid(percent, { ticks: [0, 0.25, 0.5, 0.75, 1] }),
           Plot.areaY(rates, { x: "day", y: "rate", fill: "var(--good)", fillOpacity: 0.12 }),
@@ -142,10 +135,7 @@ export async function loadPlots(): Promise<Plots> {
     },
 
     latency: (days) => {
-      const top = atLeast(
-        days.map(({ p95 }) => p95 ?? 0),
-        1,
-      );
+      const top = Math.max(1, ...days.map(({ p95 }) => p95 ?? 0));
       const last = days.findLast(({ p95 }) => p95 !== null);
       // Of lines that meet the names would stand on each other.
       const isTight = last !== undefined && ((last.p95 ?? 0) - (last.p50 ?? 0)) / top < 0.09;
@@ -174,7 +164,7 @@ export async function loadPlots(): Promise<Plots> {
         {
           ...overDays(days),
           marginRight: 34,
-          y: { domain: [0, top], nice: true, label: null },
+          y: fromZero([top], 1),
           marks: [
             ...grid(duration),
             ...line("p95", { strokeWidth: 2 }, -6),
@@ -201,19 +191,12 @@ export async function loadPlots(): Promise<Plots> {
         .toSorted((a, b) => a.rank - b.rank);
       return draw(`Cost a day: ${told(days, ({ usd: amount }) => usd(amount))}`, {
         ...overDays(days),
-        y: {
-          domain: [
-            0,
-            atLeast(
-              days.map((of) => of.usd),
-              0.000001,
-            ),
-          ],
-          nice: true,
-          label: null,
-        },
+        y: fromZero(
+          days.map((of) => of.usd),
+          0.000001,
+        ),
         marks: [
-          ...grid(usd),
+          ...grid(usdTick),
           Plot.barY(bars, { x: "day", y: "usd", fill: "colour", title: "title" }),
           zero(),
           dayAxis(days),
@@ -231,14 +214,11 @@ export async function loadPlots(): Promise<Plots> {
         marginTop: 1,
         marginBottom: 1,
         y: {
+          ...fromZero(
+            days.map(({ executions }) => executions),
+            1,
+          ),
           axis: null,
-          domain: [
-            0,
-            atLeast(
-              days.map(({ executions }) => executions),
-              1,
-            ),
-          ],
         },
         marks: [
           Plot.barY(
@@ -265,7 +245,7 @@ export async function loadPlots(): Promise<Plots> {
         `How sure it is that the versions differ: ${percent(last?.sure ?? 0)} now, ${percent(SURE)} names a winner`,
         {
           x: { type: "utc", label: null },
-          y: { domain: [0, 1], label: null },
+          y: SHARE,
           marks: [
             ...grid(percent, { ticks: [0, 0.25, 0.5, 0.75, 1] }),
             Plot.ruleY([SURE], { stroke: "var(--warn)", strokeDasharray: "4 3", strokeWidth: 1.5 }),
@@ -292,7 +272,7 @@ export async function loadPlots(): Promise<Plots> {
         `Success rate so far: control ${percent(last?.control ?? null)}, treatment ${percent(last?.treatment ?? null)}`,
         {
           x: { type: "utc", label: null },
-          y: { domain: [0, 1], label: null },
+          y: SHARE,
           marks: [
             ...grid(percent, { ticks: [0, 0.25, 0.5, 0.75, 1] }),
             Plot.lineY(points, {
@@ -325,7 +305,7 @@ export async function loadPlots(): Promise<Plots> {
         })),
       );
       const known = bars.filter(({ rate }) => rate !== null);
-      const top = atLeast([canary.limit ?? 0, ...known.map(({ rate }) => rate ?? 0)], 0.01) * 1.15;
+      const top = Math.max(0.01, canary.limit ?? 0, ...known.map(({ rate }) => rate ?? 0)) * 1.15;
       return draw(
         `Share of executions that failed by stage: ${known.map(({ stage, arm, rate }) => `${stage} ${arm} ${percent(rate)}`).join(", ")}`,
         {
@@ -407,7 +387,13 @@ const stageName = (n: number, traffic: number | null): string =>
 export const failureRate = ({ executions, failures }: StageArm): number | null =>
   executions > 0 ? failures / executions : null;
 
-const atLeast = (values: readonly number[], least: number) => Math.max(least, ...values);
+/** A scale that begins at zero, whatever the values. */
+const fromZero = (values: readonly number[], least: number) => ({
+  domain: [0, Math.max(least, ...values)],
+  nice: true,
+  label: null,
+});
+const SHARE = { domain: [0, 1], label: null };
 
 /** The first, the last and the extremes of a plot would repeat its numbers: the table below has them all. */
 const told = <T extends { day: string }>(days: readonly T[], value: (of: T) => string): string => {

@@ -70,9 +70,10 @@ figcaption p, figure > p { color: var(--muted); font-size: 13px; }
 .bars .value { text-align: right; }
 .bars li > .bar { grid-column: 1 / -1; }
 .bars:not(.models) { display: grid; grid-template-columns: repeat(2, 1fr); padding: 6px 0; }
-.bars li > .muted:last-child, .windows, .wide { grid-column: 1 / -1; }
+.bars li > .muted:last-child, .windows { grid-column: 1 / -1; }
 .windows { display: grid; grid-template-columns: 44px 1fr 132px 44px; gap: 2px 10px; align-items: center; font-size: 14px; }
 .windows .muted { text-align: right; }
+.windows .said { grid-column: 2 / -1; text-align: left; }
 figure.wide { grid-column: span 2; }
 .models li { padding: 6px 0; }
 .bar { position: relative; display: block; height: 10px; border-radius: 3px; background: var(--grid); }

@@ -26,6 +26,13 @@ export function usd(amount: number): string {
   return amount === 0 || amount >= 0.01 ? cents.format(amount) : small.format(amount);
 }
 
+/** Of an axis: no two ticks read alike. */
+export function usdTick(amount: number): string {
+  if (amount >= 1000) return `$${short.format(amount)}`;
+  const isWhole = Math.abs(amount * 100 - Math.round(amount * 100)) < 1e-6;
+  return isWhole ? cents.format(amount) : small.format(amount);
+}
+
 /** For an axis, whose zero needs no unit. */
 export const tick =
   (format: (value: number) => string) =>
@@ -68,6 +75,7 @@ export const moment = (at: Date): string => `${day(at)}, ${at.toISOString().slic
 /** How long ago, in the largest unit that fits twice. */
 export function ago(at: Date, now: Date): string {
   const minutes = Math.max(0, Math.round((+now - +at) / 60_000));
+  if (minutes === 0) return "just now";
   if (minutes < 120) return `${united(String(minutes), "min")} ago`;
   return minutes < 2 * 1440
     ? `${united(String(Math.round(minutes / 60)), "h")} ago`
