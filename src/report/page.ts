@@ -520,7 +520,7 @@ function canaryCard(canary: CanaryFigures, plots: Plots): Html {
       isMeasured &&
       html`<p class="muted">
           Failed at each share of the
-          traffic${canary.limit !== null && html`; rolled back above the line, ${percent(canary.limit)}`}.
+          traffic${canary.limit !== null && html`; rolled back on evidence for more than the line, ${percent(canary.limit)}`}.
           ${key(["var(--treatment)", "canary"], ["var(--control)", "current"])}
         </p>
         ${plots.canary(canary)}`

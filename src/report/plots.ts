@@ -296,23 +296,25 @@ export async function loadPlots(): Promise<Plots> {
     },
 
     canary: (canary) => {
-      const bars = canary.stages.flatMap(({ measured, traffic }, n) =>
+      const nameOf = (n: number) => stageName(n, canary.stages[n]?.traffic ?? null);
+      const bars = canary.stages.flatMap(({ measured }, stage) =>
         (["current", "canary"] as const).map((arm) => ({
-          stage: stageName(n, traffic),
+          stage,
           arm,
           rate: measured ? failureRate(measured[arm]) : null,
+          text: measured ? `${measured[arm].failures} of ${measured[arm].executions}` : "",
           colour: arm === "current" ? "var(--control)" : "var(--treatment)",
         })),
       );
       const known = bars.filter(({ rate }) => rate !== null);
       const top = Math.max(0.01, canary.limit ?? 0, ...known.map(({ rate }) => rate ?? 0)) * 1.15;
       return draw(
-        `Share of executions that failed by stage: ${known.map(({ stage, arm, rate }) => `${stage} ${arm} ${percent(rate)}`).join(", ")}`,
+        `Share of executions that failed by stage: ${known.map(({ stage, arm, text }) => `${nameOf(stage)} ${arm} ${text}`).join(", ")}`,
         {
           marginBottom: 26,
           x: { domain: ["current", "canary"], axis: null, padding: 0.15 },
           fx: {
-            domain: canary.stages.map(({ traffic }, n) => stageName(n, traffic)),
+            domain: canary.stages.map((_, n) => n),
             label: null,
             padding: 0.25,
           },
@@ -324,13 +326,14 @@ export async function loadPlots(): Promise<Plots> {
               x: "arm",
               y: "rate",
               fill: "colour",
-              title: ({ rate }) => percent(rate),
+              title: ({ rate, text }) => `${percent(rate)}, ${text}`,
             }),
-            Plot.text(known, {
+            // Where there are more the bars are narrower than their numbers.
+            Plot.text(canary.stages.length <= 3 ? known : [], {
               fx: "stage",
               x: "arm",
               y: "rate",
-              text: ({ rate }) => percent(rate),
+              text: "text",
               dy: -7,
               fill: "var(--ink)",
             }),
@@ -344,6 +347,7 @@ export async function loadPlots(): Promise<Plots> {
             zero(),
             Plot.axisFx({
               anchor: "bottom",
+              tickFormat: nameOf,
               tickSize: 0,
               label: null,
               fill: "var(--muted)",

@@ -56,7 +56,8 @@ export function linksOf(told: PromptExplanation): Link[] {
             test.status,
             test.winner === null ? "no winner" : `winner: ${test.winner}`,
             `${test.executions} executions`,
-            test.significance !== null && `significance ${test.significance}`,
+            test.significance !== null &&
+              `significance ${Math.round(test.significance * 10_000) / 10_000}`,
           ]),
         ] as const,
     ),
