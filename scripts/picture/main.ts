@@ -41,6 +41,7 @@ async function picture(page: string): Promise<void> {
     colorScheme: "light",
   });
   await tab.goto(pathToFileURL(page).href);
+  await tab.addStyleTag({ content: "details { display: none }" });
   const box = await tab.locator(UNTIL).boundingBox();
   const height = box ? Math.round(box.y + box.height) + 32 : 900;
   const clip = { x: 0, y: 0, width: WIDTH, height };

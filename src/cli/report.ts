@@ -21,6 +21,9 @@ interface Options extends TargetOptions, ReportOptions {
 
 const REPORT_FILE = "meta-agent-report.html";
 const DAYS = 14;
+/** For who tried the demo by npx, whose packages are nowhere to be added to. */
+const TO_DRAW =
+  "npx -p meta-agent-db -p @observablehq/plot -p linkedom meta-agent-db report --open";
 
 export const reportCommand = targetCommand("report", {
   description:
@@ -72,7 +75,7 @@ export async function demoPage(db: Database, directory: string): Promise<string>
     return `a page to look at: ${asked.out}`;
   } catch (error) {
     if (!(error instanceof PlotsMissing)) throw error;
-    return `no page to look at: ${error.message}, then npx meta-agent-db report --open`;
+    return `no page to look at without what draws: ${TO_DRAW}`;
   }
 }
 

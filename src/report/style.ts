@@ -13,7 +13,7 @@ export const STYLE = new Html(`
   --control: #7a8591; --treatment: #2a78b5;
   --m1: #2a78b5; --m2: #e0952a; --m3: #009e73; --m4: #b8648f; --m5: #63b3e4;
 }
-@media (prefers-color-scheme: dark) {
+@media screen and (prefers-color-scheme: dark) {
   :root {
     --page: #0e1116; --card: #161b22; --ink: #e8ebef; --muted: #9aa5b1; --line: #2a313a;
     --grid: #242b33; --axis: #5b6672;
@@ -145,7 +145,8 @@ article figure { border: 0; padding: 8px 0 0; background: none; }
   .days td, .days th { padding: 4px 3px; font-size: 13px; }
 }
 @media print {
-  :root { --page: #fff; }
+  :root { color-scheme: light; --page: #fff; }
+  .bar, .bar i, .bar b, .key i, .stages li { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   body { padding: 0; max-width: none; font-size: 12px; }
   figure, article, .bars li, .alerts li, .agents tr, .tiles > div { break-inside: avoid; }
   h2 { break-after: avoid; }

@@ -15,6 +15,8 @@ import { openMigrated } from "../engine.ts";
 const CHROMIUM = "/usr/bin/chromium";
 const QUIET =
   "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync";
+/** Milliseconds. A machine with other work takes its time. */
+const PATIENCE = 100_000;
 const VIEWS = ([1280, 390] as const).flatMap((width) =>
   (["light", "dark"] as const).map((scheme) => [width, scheme] as const),
 );
@@ -39,7 +41,8 @@ describe.skipIf(!existsSync(CHROMIUM))("the page in Chromium", () => {
     for (const fleet of fleets) await renameAll(database, fleet);
     await write("hostile");
     await database.close();
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: QUIET.split(" ") });
+    const args = QUIET.split(" ");
+    browser = await chromium.launch({ executablePath: CHROMIUM, args, timeout: PATIENCE });
   });
   afterAll(async () => {
     await browser?.close();
@@ -52,6 +55,7 @@ describe.skipIf(!existsSync(CHROMIUM))("the page in Chromium", () => {
     [width, colorScheme]: (typeof VIEWS)[number] = [1280, "light"],
   ): Promise<{ page: Page; noise: string[] }> {
     const page = await browser.newPage({ viewport: { width, height: 900 }, colorScheme });
+    page.setDefaultTimeout(PATIENCE);
     const url = pathToFileURL(files[kind]).href;
     const noise: string[] = [];
     page.on("console", (message) => noise.push(message.text()));
@@ -98,10 +102,14 @@ describe.skipIf(!existsSync(CHROMIUM))("the page in Chromium", () => {
     await Promise.all([plain.page.close(), hostile.page.close()]);
   });
 
-  test("text is told from its ground, light and dark", async () => {
+  test("text is told from its ground, light and dark, and on paper, which is white", async () => {
     for (const view of VIEWS.slice(0, 2)) {
       const { page } = await opened("plain", view);
       expect(await page.evaluate(FAINT)).toEqual([]);
+      await page.emulateMedia({ media: "print", colorScheme: view[1] });
+      expect(await page.evaluate(FAINT)).toEqual([]);
+      const ground = await page.evaluate("getComputedStyle(document.body).backgroundColor");
+      expect(ground).toBe("rgb(255, 255, 255)");
       await page.close();
     }
   });
