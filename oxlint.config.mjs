@@ -13,7 +13,7 @@ const ROOMS = [
   ["ingest/", "otel.ts"],
   ["operate/"],
   ["embedded.ts", "drizzle-kit.ts"],
-  ["demo/"],
+  ["demo/", "report/"],
   ["cli/", "index.ts", "testing.ts"],
 ];
 /** The groups of tables, which refer only to those before them. */

@@ -244,6 +244,12 @@ async function besideOwnTables() {
   check(made?.join() === 'CREATE TABLE "agent_notes"', `drizzle-kit generates ${made?.join()}`);
   const shown = await command("demo");
   check(shown.startsWith("AGENT"), `the packed demo printed:\n${shown}`);
+  // What draws is an optional peer, which is not here.
+  const told = await command("report").then(
+    () => "written",
+    ({ message }) => message,
+  );
+  check(told.includes("npm install --save-dev @observablehq/plot linkedom"), told);
 }
 
 /** With the oldest drizzle-orm that the package takes. */

@@ -12,10 +12,11 @@ import { EMBEDDED_DIRECTORY, openEmbedded } from "../embedded.ts";
 import { migrate } from "../operate/migrate/migrate.ts";
 import { type TargetOptions, command, directoryOption, urlOption } from "./command.ts";
 import { out, print, step, table } from "./print.ts";
+import { demoPage } from "./report.ts";
 
 export const demoCommand = command("demo", {
   description:
-    "Makes an embedded database, migrates it, loads a fleet of agents of two organizations, and shows it. A second run finds it there.",
+    "Makes an embedded database, migrates it, loads a fleet of agents of two organizations, and shows it, as a table and as a page to open in a browser. A second run finds it there.",
   examples: ["meta-agent-db demo"],
 })
   .addOption(urlOption("a server instead, only if its tables are empty"))
@@ -39,6 +40,10 @@ async function demo({ url, directory = EMBEDDED_DIRECTORY }: TargetOptions): Pro
       () => loadDemo(db, { now: lastNoon(new Date()) }),
       ({ loaded, agents, executions, logs, embeddings }) =>
         `demo fleet ${loaded ? "loaded" : "found"}: ${agents} agents, ${number(executions)} executions in ${number(logs)} log rows, ${embeddings} embeddings`,
+    );
+    await step(
+      () => demoPage(db, url === undefined ? directory : "."),
+      (said) => said,
     );
     await show(db, url);
   } finally {

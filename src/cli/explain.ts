@@ -3,6 +3,7 @@ import { type SQL, sql } from "drizzle-orm";
 import { type Transaction, rows } from "../client/sql.ts";
 import { withOrganization, withServiceRole } from "../client/tenancy.ts";
 import { type PromptExplanation, explainPrompt } from "../fleet/explain.ts";
+import { linksOf, stateOf } from "../report/story.ts";
 import { canonicalUuid } from "../schema/uuid.ts";
 import { type TargetOptions, jsonOption, targetCommand, uuid, withTarget } from "./command.ts";
 import { out, print, printJson } from "./print.ts";
@@ -64,79 +65,10 @@ const named = (name: string, version: string | undefined): SQL => sql`
 
 /** One line a link, each with what it is at its head. */
 function storyOf(told: PromptExplanation): string {
-  const { prompt, parent, proposal, approval, report, since } = told;
-  const title = `${prompt.agentName} ${prompt.version}`;
-  const state = prompt.isActive ? "is live" : since ? "was live or tried" : "is not live";
-  const links: (readonly [string, string] | false)[] = [
-    ["made", sentence([day(prompt.createdAt), by(prompt.createdBy), quoted(prompt.changeReason)])],
-    parent !== null && ["from", `version ${parent.version}`],
-    prompt.isBaseline && ["baseline", "others are measured against it"],
-    proposal !== null && [
-      "proposal",
-      sentence([
-        quoted(proposal.title),
-        proposal.status,
-        proposal.deployedAt && `deployed ${day(proposal.deployedAt)}`,
-      ]),
-    ],
-    approval !== null && ["approved", sentence([by(approval.by), approval.at && day(approval.at)])],
-    report !== null && [
-      "report",
-      sentence([
-        `of ${report.reportDate}`,
-        report.overallScore !== null && `score ${report.overallScore}`,
-      ]),
-    ],
-    ...told.shadowTests.map(
-      (test) =>
-        [
-          "shadow test",
-          sentence([
-            day(test.startDate),
-            `as ${test.role}`,
-            test.status,
-            quoted(test.recommendation),
-          ]),
-        ] as const,
-    ),
-    ...told.abTests.map(
-      (test) =>
-        [
-          "A/B test",
-          sentence([
-            quoted(test.testName),
-            `as ${test.role}`,
-            test.status,
-            test.winner === null ? "no winner" : `winner: ${test.winner}`,
-            `${test.executions} executions`,
-            test.significance !== null && `significance ${test.significance}`,
-          ]),
-        ] as const,
-    ),
-    ...told.canaries.map(
-      (canary) =>
-        [
-          "canary",
-          sentence([
-            canary.startedAt && day(canary.startedAt),
-            `as ${canary.role}`,
-            `${canary.status} at stage ${canary.stage}`,
-            canary.completedAt && `completed ${day(canary.completedAt)}`,
-            quoted(canary.rollbackReason),
-          ]),
-        ] as const,
-    ),
-    ...told.components.map(({ name, category }) => ["uses", `${name} (${category})`] as const),
-    ...told.missing.map((link) => ["missing", link] as const),
-  ];
-  const lines = links
-    .filter((link) => link !== false)
-    .map(([head, text]) => `  ${out.dim(head.padEnd(12))}${text}`);
-  const live = since ? `, since ${day(since.at)} as its ${since.by} says` : "";
-  return [out.bold(`${title} ${state}${live}`), ...lines].join("\n");
+  const { prompt, missing } = told;
+  const links = [...linksOf(told), ...missing.map((link) => ["missing", link] as const)];
+  return [
+    out.bold(`${prompt.agentName} ${prompt.version} ${stateOf(told)}`),
+    ...links.map(([head, text]) => `  ${out.dim(head.padEnd(12))}${text}`),
+  ].join("\n");
 }
-
-const day = (instant: Date) => instant.toISOString().replace("T", " ").slice(0, 16).concat(" UTC");
-const by = (name: string | null) => name !== null && `by ${name}`;
-const quoted = (text: string | null) => text !== null && `“${text}”`;
-const sentence = (parts: readonly (string | false | null)[]) => parts.filter(Boolean).join(", ");

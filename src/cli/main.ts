@@ -46,6 +46,10 @@ const COMMANDS = {
     summary: "why a prompt version is live",
     load: async () => (await import("./explain.ts")).explainCommand,
   },
+  report: {
+    summary: "one page about the fleet, to look at",
+    load: async () => (await import("./report.ts")).reportCommand,
+  },
   govern: {
     summary: "one round of the jobs that keep the fleet",
     load: async () => (await import("./govern.ts")).governCommand,

@@ -7,12 +7,16 @@ import { confinedTransaction } from "./transaction.ts";
 /** Verified claims of a caller, as in a JSON Web Token. The organization is a top-level `organization_id` or one in `app_metadata`. */
 export type Claims = Readonly<Record<string, unknown>>;
 
-/** How to act as an organization. */
-export interface TenantOptions {
-  /** The database role to act as. Default `authenticated`; `anon` may not read or write any table. */
-  readonly role?: "authenticated" | "anon";
+/** What a transaction may do. */
+export interface AccessOptions {
   /** Refuse every write in this transaction. Default false. */
   readonly readOnly?: boolean;
+}
+
+/** How to act as an organization. */
+export interface TenantOptions extends AccessOptions {
+  /** The database role to act as. Default `authenticated`; `anon` may not read or write any table. */
+  readonly role?: "authenticated" | "anon";
 }
 
 const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
@@ -108,8 +112,9 @@ function isPlainObject(value: unknown): boolean {
 export async function withServiceRole<Tx extends Executor, T>(
   db: Transactor<Tx>,
   work: (tx: Tx) => Promise<T>,
+  { readOnly = false }: AccessOptions = {},
 ): Promise<T> {
-  return actAs(db, { role: "service_role", claims: "", readOnly: false }, work);
+  return actAs(db, { role: "service_role", claims: "", readOnly }, work);
 }
 
 interface Actor {

@@ -9,7 +9,7 @@ import { validators } from "../validation/validators.ts";
 import { EVIDENCE_OF_DIFFERENCE, armsOf, evidenceOfMismatch } from "./evidence.ts";
 import { begun, lockedAgent, requireActive, requireFreeTraffic } from "./experiments.ts";
 import { REACH, executionsOfSpan, isFailure } from "./outcome.ts";
-import { CLOCK, clock, lockAgent } from "./steps.ts";
+import { CLOCK, clock, lockAgent, written } from "./steps.ts";
 
 /** A test to begin. What is left out is as the table has it. */
 export interface AbTestStart
@@ -158,10 +158,16 @@ async function judged(tx: Executor, caller: string, asked: Judgement): Promise<A
   return { test, ...state };
 }
 
+/** Whose executions are not independent of each other. */
+const UNIT = sql`coalesce(user_id, execution_id)`;
+/** What a unit did: `n` executions that ended well or badly, `s` of them well. */
+const COUNTED = sql`count(*) filter (where is_good or ${isFailure(sql`outcome`)}) as n, count(*) filter (where is_good) as s`;
+
 /** One in so many tests whose traffic is shared as planned is suspected. */
 const SUSPICION = 1000;
 
-const judge = ({ id, alpha, now, ends }: Judgement): SQL => sql`
+/** A test with its time up to `now`, and the executions of both arms that began in it: the beginning of a statement. */
+const testAndExecutions = (id: string, now: Date | undefined): SQL => sql`
   with span as materialized (
     select test.*, clock.now, start_date as since, least(end_date, clock.now) as until,
       least(end_date + ${REACH}, clock.now) as seen
@@ -170,9 +176,11 @@ const judge = ({ id, alpha, now, ends }: Judgement): SQL => sql`
     select execution.*, prompt_version_id = treatment_prompt_id as is_treatment, outcome = 'success' as is_good
     from span cross join lateral (${executionsOfSpan("own")}) as execution
     where prompt_version_id in (control_prompt_id, treatment_prompt_id)
-  ), arms as (${armsOf(sql`
-    select span.id as test, is_treatment, coalesce(user_id, execution_id) as unit,
-      count(*) filter (where is_good or ${isFailure(sql`outcome`)}) as n, count(*) filter (where is_good) as s
+  )`;
+
+const judge = ({ id, alpha, now, ends }: Judgement): SQL => sql`
+  ${testAndExecutions(id, now)}, arms as (${armsOf(sql`
+    select span.id as test, is_treatment, ${UNIT} as unit, ${COUNTED}
     from span cross join execution group by 1, 2, 3`)}
   ), scores as (
     select sum(quality) filter (where not is_treatment) / nullif(sum(scored) filter (where not is_treatment), 0) as control,
@@ -206,6 +214,61 @@ const judge = ({ id, alpha, now, ends }: Judgement): SQL => sql`
     returning test.id
   )
   select evidence, is_mismatch as "sampleRatioMismatch", exists (select from written) as written from decided`;
+
+/** One side of a test so far. */
+export interface ArmSoFar {
+  /** Executions that ended well or badly. */
+  readonly executions: number;
+  readonly successes: number;
+}
+
+/** What the executions that began before an instant say. */
+export interface EvidenceSoFar {
+  /** Excluded. */
+  readonly at: Date;
+  /** The e-value of the difference, as {@link AbTestState} has it. */
+  readonly evidence: number;
+  readonly control: ArmSoFar;
+  readonly treatment: ArmSoFar;
+}
+
+/**
+ * How the evidence of a test grew from its start to its end or `now`, at so many instants of equal distance. The last
+ * is what {@link refreshAbTest} would compute now; those before count executions as they are known now. It only reads.
+ * @returns nothing of a test that is not there or has not begun
+ */
+export async function evidenceOverTime(
+  tx: Executor,
+  { id, now, points }: { readonly id: string; readonly now: Date; readonly points: number },
+): Promise<EvidenceSoFar[]> {
+  const found = await answered<Omit<EvidenceSoFar, "at"> & { at: string }>(
+    tx,
+    evidenceAt(id, now, points),
+  );
+  return found.map((point) => ({ ...point, at: new Date(point.at) }));
+}
+
+const evidenceAt = (id: string, now: Date, points: number): SQL => {
+  const arm = (name: string) =>
+    sql.raw(
+      `json_build_object('executions', coalesce(n_${name}, 0), 'successes', coalesce(s_${name}, 0))`,
+    );
+  return sql`
+  ${testAndExecutions(id, now)}, part as materialized (
+    select least(${points}::int, 1 + floor(${points}::int * extract(epoch from started - since) / extract(epoch from until - since)))::int as first,
+      is_treatment, ${UNIT} as unit, ${COUNTED}
+    from span cross join execution group by 1, 2, 3
+  ), point as (
+    select n as test, since + (until - since) * n / ${points}::int as at
+    from span cross join generate_series(1, ${points}::int) as n where until > since
+  )
+  select ${written(sql`at`)} as at, evidence, ${arm("control")} as control, ${arm("treatment")} as treatment
+  from point left join (${armsOf(sql`
+    select point.test, is_treatment, unit, sum(n) as n, sum(s) as s
+    from point join part on part.first <= point.test group by 1, 2, 3`)}) as arms using (test)
+  cross join lateral (select ${EVIDENCE_OF_DIFFERENCE} as evidence) as against
+  order by at`;
+};
 
 const ending = (conclusionSummary: string | null): SQL => sql`,
       status = case when is_enough then 'completed' else 'stopped' end,

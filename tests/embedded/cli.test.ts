@@ -1,5 +1,5 @@
 import { execFile, spawn } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -61,6 +61,30 @@ describe("the first minute", () => {
       stdout: "",
       stderr: expect.stringContaining("no version 9 of an agent lead-qualifier is to be seen"),
     });
+  });
+
+  test("demo writes a page beside its database; report writes one where it is told and opens it", async () => {
+    const { stderr } = await cli(["demo", "--directory", directory]);
+    const file = join(directory, "meta-agent-report.html");
+    expect(stderr).toContain(`a page to look at: ${file}`);
+    expect(await readFile(file, "utf8")).toContain("invoice-reconciler");
+    const [out, opened] = [join(directory, "own.html"), join(directory, "opened")];
+    await writeFile(join(directory, "xdg-open"), `#!/bin/sh\nprintf %s "$1" > '${opened}'\n`, {
+      mode: 0o755,
+    });
+    const cobalt = ["--organization", "c4b8e913-05fa-47d2-b6c9-7e1a3f92d805", "--days", "7"];
+    const words = ["report", "--directory", directory, "--out", out, "--open", ...cobalt];
+    const env = { PATH: `${directory}:${process.env["PATH"]}` };
+    expect(await cli([...words, "--title", "Cobalt <3"], env)).toMatchObject({
+      code: 0,
+      stdout: `${out}\n`,
+    });
+    const page = await readFile(out, "utf8");
+    expect(page).toMatch(/<title>Cobalt &#60;3, \d+ \w{3}( \d{4})? to \d+ \w{3} \d{4}<\/title>/);
+    expect(page).toContain("shipment-tracker");
+    expect(page).not.toContain("invoice-reconciler");
+    await expect.poll(() => readFile(opened, "utf8").catch(() => "")).toBe(out);
+    expect(await cli([...words, "--days", "0"])).toMatchObject({ code: 64 });
   });
 
   test("govern does a round; with --every it goes on until it is told to stop", async () => {
