@@ -14,7 +14,7 @@ import {
 } from "drizzle-orm/pg-core";
 import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
 import { refuseOtherDrivers } from "./driver.ts";
-import { databaseError } from "./errors.ts";
+import { databaseError, sayingWhereToWrite } from "./errors.ts";
 import { lend, takeTurn } from "./loan.ts";
 import type { Executor, Transactor } from "./sql.ts";
 
@@ -290,7 +290,7 @@ async function confined<T>(state: TransactionState, run: () => Promise<T>): Prom
   } catch (error) {
     state.failed = true;
     state.lost ||= isConnectionLoss(error);
-    throw error;
+    throw sayingWhereToWrite(error);
   }
 }
 
