@@ -82,7 +82,7 @@ describe.skipIf(inject("server") === "")("on a replica", () => {
     reader = connect(urlOf(5433, "meta_agent_app"));
     ({ id: agentId } = await one<{ id: string }>(
       primary.db,
-      sql`select id from agent_registry where organization_id = ${OURS} order by agent_name limit 1`,
+      sql`select agent_id as id from agent_execution_logs where organization_id = ${OURS}`,
     ));
   });
   afterEach(resume);
