@@ -175,11 +175,10 @@ async function actAs<Tx extends Executor, T>(
     return work(tx, switched);
   };
   // A snapshot that the whole transaction keeps is older than the answer how fresh the server is.
-  return confinedTransaction(
-    db,
-    switchAndWork,
-    freshAs === undefined ? undefined : { isolationLevel: "read committed" },
-  );
+  return confinedTransaction(db, switchAndWork, {
+    awaitsFirst: true,
+    ...(freshAs === undefined ? {} : { isolationLevel: "read committed" }),
+  });
 }
 
 function switchRefused(role: string, error: unknown): unknown {
