@@ -11,6 +11,7 @@ export {
 } from "./config.ts";
 export { type ConnectOptions, type Connection, connect, waitForServer } from "./client/connect.ts";
 export { executionLogId, uuidFor } from "./client/keys.ts";
+export { type Lsn, StaleReplicaError, currentLsn } from "./client/replicas.ts";
 export { type Schema, schema } from "./client/schema.ts";
 export {
   type Database,

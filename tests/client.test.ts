@@ -10,6 +10,7 @@ import {
   withServiceRole,
 } from "../src/client/tenancy.ts";
 import { databaseError } from "../src/client/errors.ts";
+import { currentLsn } from "../src/client/replicas.ts";
 import { agentRegistry } from "../src/schema/index.ts";
 import { newAgent } from "../src/testing.ts";
 import { openMigrated, suite } from "./engine.ts";
@@ -259,7 +260,9 @@ suite("withOrganization and withServiceRole", (database) => {
       (tx) => tx.insert(agentRegistry).values(newAgent()),
       options,
     );
-    expect(databaseError(await write.catch((error: unknown) => error))?.code).toBe("25006");
+    const refused: unknown = await write.catch((error: unknown) => error);
+    expect(databaseError(refused)?.code).toBe("25006");
+    expect(String(refused)).toContain("in a transaction that is not readOnly");
     const trick = withOrganization(
       database.db,
       A,
@@ -271,6 +274,24 @@ suite("withOrganization and withServiceRole", (database) => {
     );
     await expect(trick).rejects.toThrow();
     await withOrganization(database.db, A, (tx) => tx.insert(agentRegistry).values(newAgent()));
+  });
+
+  test("who writes and reads on one server is fresh at once, and reads as the tenant", async () => {
+    const freshAs = await currentLsn(database.db);
+    const work = (tx: Transaction) =>
+      tx.execute(sql`select meta_agent.current_organization_id() as organization`);
+    const options = { freshAs, freshWithinMs: 0, readOnly: true };
+    expect(rows(await withOrganization(database.db, A, work, options))).toEqual([
+      { organization: A },
+    ]);
+  });
+
+  test("work gets the transaction and nothing else", async () => {
+    const work = async (...given: unknown[]) => given.length;
+    expect(await withServiceRole(database.db, work)).toBe(1);
+    expect(await withOrganization(database.db, A, work)).toBe(1);
+    const freshAs = await currentLsn(database.db);
+    expect(await withOrganization(database.db, A, work, { freshAs })).toBe(1);
   });
 
   test("nothing is left on the connection afterwards", async () => {

@@ -170,6 +170,13 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /password/,
     },
   ],
+  currentLsn: [
+    {
+      refuse: (db) => db.transaction((tx) => root.currentLsn(tx)),
+      says: /currentLsn: ask after the commit/,
+    },
+    away((db) => root.currentLsn(db)),
+  ],
   databaseUrls: [
     {
       refuse: () =>
@@ -646,6 +653,24 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       refuse: (db) => root.withOrganization(db, SECRET, async () => {}),
       says: /withOrganization/,
     },
+    {
+      refuse: (db) =>
+        root.withOrganization(db, ORGANIZATION, async () => {}, { freshAs: `${SECRET}/0` }),
+      says: /freshAs must be what currentLsn answered/,
+    },
+    {
+      refuse: (db) =>
+        root.withOrganization(db, ORGANIZATION, async () => {}, { freshWithinMs: Number.NaN }),
+      says: /freshWithinMs must be a number/,
+    },
+    {
+      refuse: (db) =>
+        root.withOrganization(db, ORGANIZATION, async () => {}, {
+          freshAs: "FFFFFFFF/0",
+          freshWithinMs: 0,
+        }),
+      says: /has not replayed FFFFFFFF\/0: it is at .*Read from the primary/,
+    },
     away((db) => root.withOrganization(db, ORGANIZATION, async () => {})),
   ],
   withServiceRole: [
@@ -666,6 +691,7 @@ const NEVER: Readonly<Record<string, string>> = {
   MigrationError: "an error itself",
   PartitionError: "an error itself",
   RepairError: "an error itself",
+  StaleReplicaError: "an error itself",
   UntrustedSchemaError: "an error itself",
   bucketOf: "hashes any two texts",
   databaseError: "answers undefined for what is no error of PostgreSQL",

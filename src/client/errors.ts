@@ -154,10 +154,23 @@ export const carriesValues = (error: unknown): error is DrizzleQueryError =>
  */
 export function withoutParameters(error: DrizzleQueryError): Error | undefined {
   const refusal = databaseError(error);
-  if (!refusal) return error.cause;
-  const { message, ...said } = withoutValues(refusal);
+  return refusal ? refusalOf(withoutValues(refusal)) : error.cause;
+}
+
+/** An error that {@link databaseError} reads. */
+function refusalOf({ message, ...said }: DatabaseError): Error {
   const known = Object.entries(said).filter(([, value]) => value !== undefined);
   return Object.assign(new Error(message), { severity: "ERROR", ...Object.fromEntries(known) });
+}
+
+const ELSEWHERE = "write on the primary, in a transaction that is not readOnly";
+
+/** Of a write that was refused because nothing can be written here: says where, and repeats no parameters. Other errors as they are. */
+export function sayingWhereToWrite(error: unknown): unknown {
+  const refusal = databaseError(error);
+  return refusal?.code === "25006" && !refusal.message.endsWith(ELSEWHERE)
+    ? refusalOf({ ...refusal, message: `${refusal.message}: ${ELSEWHERE}` })
+    : error;
 }
 
 /** What PostgreSQL said, but for values and rows that it repeats. */

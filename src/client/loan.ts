@@ -4,6 +4,7 @@
  * ended, even inside of it, and never one whose BEGIN failed: here the end decides.
  */
 
+import { joiningBegin } from "./begin.ts";
 import { queuePerSession } from "./queue.ts";
 
 /** A session that has the connection of one transaction. */
@@ -20,6 +21,7 @@ interface Pool {
 
 /** What is needed of a client that it lends. */
 interface Lent {
+  query(...words: unknown[]): unknown;
   release: (destroy?: boolean) => void;
   on(event: "error", listener: () => void): unknown;
   off(event: "error", listener: () => void): unknown;
@@ -27,6 +29,7 @@ interface Lent {
 
 /** What is needed of a `Client` of pg. */
 interface Client {
+  query(...words: unknown[]): unknown;
   end(): Promise<void>;
 }
 
@@ -50,13 +53,17 @@ export async function takeTurn<T>(session: object, work: () => Promise<T>): Prom
   return inTurn(client, work);
 }
 
-/** A session of its own for one transaction: `Session` is Drizzle's, of any driver. */
-export function lend<Session extends object>(session: Session): Loan<Session> {
+/**
+ * A session of its own for one transaction: `Session` is Drizzle's, of any driver.
+ * @param joinsBegin whether the first statement of the transaction may travel with its BEGIN
+ */
+export function lend<Session extends object>(session: Session, joinsBegin: boolean): Loan<Session> {
   const own: Session = Object.create(session);
   const client: unknown = Reflect.get(session, "client");
   if (typeof client !== "object" || client === null) return { session: own, giveBack: () => {} };
-  if (isPool(client)) return lendOf(client, own);
+  if (isPool(client)) return lendOf(client, own, joinsBegin);
   if (!isClient(client)) return { session: own, giveBack: () => {} };
+  if (joinsBegin) Object.defineProperty(own, "client", { value: joiningBegin(client) });
   return {
     session: own,
     // It has no other connection: whoever uses it next is told that it is closed.
@@ -66,7 +73,11 @@ export function lend<Session extends object>(session: Session): Loan<Session> {
   };
 }
 
-function lendOf<Session extends object>(pool: Pool, session: Session): Loan<Session> {
+function lendOf<Session extends object>(
+  pool: Pool,
+  session: Session,
+  joinsBegin: boolean,
+): Loan<Session> {
   let giveBack = (_destroy: boolean): void => {};
   const connect = async () => {
     const lent = await pool.connect();
@@ -81,7 +92,7 @@ function lendOf<Session extends object>(pool: Pool, session: Session): Loan<Sess
       release(destroy);
       lent.off("error", hear);
     };
-    return lent;
+    return joinsBegin ? joiningBegin(lent) : lent;
   };
   const lender: Pool = Object.create(pool, { connect: { value: connect } });
   Object.defineProperty(session, "client", { value: lender });

@@ -1,7 +1,8 @@
 import { is, sql } from "drizzle-orm";
 import { PgTransaction } from "drizzle-orm/pg-core";
 import { databaseError } from "./errors.ts";
-import { type Executor, type Transactor, rows } from "./sql.ts";
+import { type Answer, type Lsn, freshness, isLsn, untilFresh } from "./replicas.ts";
+import { type Executor, type Transactor, one } from "./sql.ts";
 import { confinedTransaction } from "./transaction.ts";
 
 /** Verified claims of a caller, as in a JSON Web Token. The organization is a top-level `organization_id` or one in `app_metadata`. */
@@ -11,6 +12,10 @@ export type Claims = Readonly<Record<string, unknown>>;
 export interface AccessOptions {
   /** Refuse every write in this transaction. Default false. */
   readonly readOnly?: boolean;
+  /** What `currentLsn` answered after a write: `work` runs when this server, a replica, has it, too. */
+  readonly freshAs?: Lsn | undefined;
+  /** How long to wait for that, in milliseconds. Default 5000. */
+  readonly freshWithinMs?: number | undefined;
 }
 
 /** How to act as an organization. */
@@ -33,11 +38,15 @@ const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
  * Not promised: protection from SQL that the same login runs outside of this function. Inside a
  * transaction of the same database it waits for a connection, on the embedded engine for ever.
  *
+ * It runs on the database that it is given: give it a replica to read there. Of Drizzle's `withReplicas` that is
+ * the primary.
+ *
  * @param organization the organization's uuid, or the caller's verified claims; claims without an
  * organization, or with one that is no uuid, see no rows: outside of production a warning says so, once
  * @throws {TypeError} before any SQL: not a uuid, given a transaction (the switch would outlive the inner
  * block), or a database of a driver that is not supported
  * @throws {Error} when the login may not act as the role, or row-level security would not apply
+ * @throws {StaleReplicaError} when the server is not as far as `freshAs` in time; `work` has not run
  */
 export async function withOrganization<Tx extends Executor, T>(
   db: Transactor<Tx>,
@@ -45,7 +54,7 @@ export async function withOrganization<Tx extends Executor, T>(
   work: (tx: Tx) => Promise<T>,
   options: TenantOptions = {},
 ): Promise<T> {
-  const { role = "authenticated", readOnly = false } = options;
+  const { role = "authenticated" } = options;
   if (typeof organization === "string" && !UUID.test(organization)) {
     throw new TypeError("withOrganization: the organization must be a uuid");
   }
@@ -60,12 +69,7 @@ export async function withOrganization<Tx extends Executor, T>(
   // Who gives none at all means it.
   const isNobody = Object.keys(claims).length === 0;
   if (role === "authenticated" && !isNobody && !namesOrganization(claims)) warnOfNone();
-  return actAs(db, { role, claims: JSON.stringify(claims), readOnly }, async (tx, secured) => {
-    if (secured) return work(tx);
-    throw new Error(
-      `row-level security does not apply to ${role}: the role owns the tables, is a superuser or has BYPASSRLS; take that from it`,
-    );
-  });
+  return access(db, { role, claims: JSON.stringify(claims) }, work, options);
 }
 
 /**
@@ -108,45 +112,88 @@ function isPlainObject(value: unknown): boolean {
  *
  * @throws {TypeError} when called inside another transaction
  * @throws {Error} when the login may not act as service_role
+ * @throws {StaleReplicaError} when the server is not as far as `freshAs` in time; `work` has not run
  */
 export async function withServiceRole<Tx extends Executor, T>(
   db: Transactor<Tx>,
   work: (tx: Tx) => Promise<T>,
-  { readOnly = false }: AccessOptions = {},
+  options: AccessOptions = {},
 ): Promise<T> {
-  return actAs(db, { role: "service_role", claims: "", readOnly }, work);
+  return access(db, { role: "service_role", claims: "" }, work, options);
+}
+
+/** Runs `work` as somebody, on a server that is as far as asked for. */
+async function access<Tx extends Executor, T>(
+  db: Transactor<Tx>,
+  who: Pick<Actor, "role" | "claims">,
+  work: (tx: Tx) => Promise<T>,
+  { readOnly = false, freshAs, freshWithinMs = 5000 }: AccessOptions,
+): Promise<T> {
+  if (freshAs !== undefined && !isLsn(freshAs)) {
+    throw new TypeError("freshAs must be what currentLsn answered");
+  }
+  if (!(freshWithinMs >= 0)) {
+    throw new TypeError("freshWithinMs must be a number of 0 or more");
+  }
+  const actor = { ...who, readOnly, freshAs };
+  if (freshAs === undefined) return actAs(db, actor, (tx) => work(tx));
+  const ask = (): Promise<Answer<T>> =>
+    actAs(db, actor, async (tx, { fresh, position }) =>
+      fresh === true ? { result: await work(tx) } : { staleAt: position },
+    );
+  return untilFresh(ask, { freshAs, freshWithinMs });
 }
 
 interface Actor {
   readonly role: "authenticated" | "anon" | "service_role";
   readonly claims: string;
   readonly readOnly: boolean;
+  readonly freshAs?: Lsn | undefined;
+}
+
+/** What the server says of a switch. */
+interface Switched {
+  /** Whether row-level security applies: true or false, as the driver reads them. */
+  readonly secured: unknown;
+  /** Where `freshAs` was asked for: whether the server is as far, null where it never replays, and how far it is. */
+  readonly fresh?: unknown;
+  readonly position?: string | null;
 }
 
 async function actAs<Tx extends Executor, T>(
   db: Transactor<Tx>,
-  { role, claims, readOnly }: Actor,
-  work: (tx: Tx, secured: boolean) => Promise<T>,
+  { role, claims, readOnly, freshAs }: Actor,
+  work: (tx: Tx, switched: Switched) => Promise<T>,
 ): Promise<T> {
   if (is(db, PgTransaction)) {
     throw new TypeError(
       "withOrganization and withServiceRole open a transaction of their own: give them the database, not a transaction",
     );
   }
-  return confinedTransaction(db, async (tx) => {
+  const switchAndWork = async (tx: Tx): Promise<T> => {
     // One statement, and awaited: Drizzle's queries are lazy, and one of `work` could overtake it.
     // Temporary objects come last: of a tenant with SQL of its own they stay on a pooled connection.
-    const switched = await tx
-      .execute(
-        sql`select pg_catalog.set_config('request.jwt.claims', ${claims}, true), pg_catalog.set_config('role', ${role}, true),
+    const switched = await one<Switched>(
+      tx,
+      sql`select pg_catalog.set_config('request.jwt.claims', ${claims}, true), pg_catalog.set_config('role', ${role}, true),
           pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(pg_catalog.current_setting('search_path'), ''), 'pg_temp'), true),
           ${readOnly ? sql`pg_catalog.set_config('transaction_read_only', 'on', true),` : undefined}
+          ${freshAs === undefined ? undefined : sql`${freshness(freshAs)},`}
           pg_catalog.row_security_active('public.agent_registry') as secured`,
-      )
-      .then(undefined, (error: unknown) => {
-        throw switchRefused(role, error);
-      });
-    return work(tx, rows<{ secured: boolean }>(switched)[0]?.secured === true);
+    ).catch((error: unknown) => {
+      throw switchRefused(role, error);
+    });
+    if (role !== "service_role" && switched.secured !== true) {
+      throw new Error(
+        `row-level security does not apply to ${role}: the role owns the tables, is a superuser or has BYPASSRLS; take that from it`,
+      );
+    }
+    return work(tx, switched);
+  };
+  // A snapshot that the whole transaction keeps is older than the answer how fresh the server is.
+  return confinedTransaction(db, switchAndWork, {
+    awaitsFirst: true,
+    ...(freshAs === undefined ? {} : { isolationLevel: "read committed" }),
   });
 }
 

@@ -14,7 +14,7 @@ import {
 } from "drizzle-orm/pg-core";
 import { PostgresJsTransaction } from "drizzle-orm/postgres-js";
 import { refuseOtherDrivers } from "./driver.ts";
-import { databaseError } from "./errors.ts";
+import { databaseError, sayingWhereToWrite } from "./errors.ts";
 import { lend, takeTurn } from "./loan.ts";
 import type { Executor, Transactor } from "./sql.ts";
 
@@ -50,6 +50,12 @@ interface Enclosing {
 
 const enclosing = new AsyncLocalStorage<Enclosing>();
 
+/** How a transaction begins. */
+interface ConfinedConfig extends PgTransactionConfig {
+  /** The work awaits its first statement, which may be sent twice, before it sends another: it may travel with BEGIN. */
+  readonly awaitsFirst?: boolean;
+}
+
 /**
  * `db.transaction`, kept to itself. postgres.js sends what a transaction that is over still says on the
  * connection it had, into the transaction of whoever has it now: a statement that `Promise.all` left
@@ -64,8 +70,9 @@ const enclosing = new AsyncLocalStorage<Enclosing>();
 export async function confinedTransaction<Tx extends Executor, T>(
   db: Transactor<Tx>,
   work: (tx: Tx) => Promise<T>,
-  config?: PgTransactionConfig,
+  { awaitsFirst = false, ...modes }: ConfinedConfig = {},
 ): Promise<T> {
+  const config = Object.keys(modes).length > 0 ? modes : undefined;
   const database = db._.session;
   refuseOtherDrivers(database);
   // A nested one shares its session with the outer one, which goes on.
@@ -102,7 +109,7 @@ export async function confinedTransaction<Tx extends Executor, T>(
   };
   // A single client of pg has one session, for all its transactions and outside of them. It is given back
   // before the next has its turn.
-  const { session, giveBack } = lend(database);
+  const { session, giveBack } = lend(database, awaitsFirst);
   return takeTurn(database, async () => {
     try {
       return await session.transaction(whole, config);
@@ -290,7 +297,7 @@ async function confined<T>(state: TransactionState, run: () => Promise<T>): Prom
   } catch (error) {
     state.failed = true;
     state.lost ||= isConnectionLoss(error);
-    throw error;
+    throw sayingWhereToWrite(error);
   }
 }
 

@@ -5,6 +5,7 @@ import {
   type DatabaseError,
   carriesValues,
   databaseError,
+  sayingWhereToWrite,
   withoutParameters,
 } from "../client/errors.ts";
 import { type Queryable, rows } from "../client/sql.ts";
@@ -28,7 +29,7 @@ export function fromDatabaseError(error: unknown): unknown {
   const refusal = databaseError(error);
   const issue = refusal && explained(refusal);
   const cause = carriesValues(error) ? (withoutParameters(error) ?? error) : error;
-  if (!issue) return cause;
+  if (!issue) return sayingWhereToWrite(cause);
   const { code: sqlstate, table, constraint } = refusal;
   return Object.assign(
     refused([
