@@ -22,7 +22,7 @@ export {
   rows,
 } from "./client/sql.ts";
 export * from "./client/tenancy.ts";
-export { type DemoResult, loadDemo } from "./demo/load.ts";
+export { type DemoOptions, type DemoResult, loadDemo } from "./demo/load.ts";
 export { DEMO_NOW, DEMO_ORGANIZATIONS } from "./demo/story.ts";
 export {
   RepairError,

@@ -551,7 +551,7 @@ suite("doctor", (database) => {
       const found = async () => grave(await besides(tx));
       expect(await found()).toEqual([
         expect.stringMatching(
-          /^warning executions: rows that have been running for more than a day: 1 of 1 agents, since \d{4}-/,
+          /^warning executions: rows that have been running for more than a day: 2 of 1 agents, since \d{4}-/,
         ),
       ]);
       await expireExecutions(tx, { olderThan: new Date(Date.now() - 86_400_000) });
@@ -780,9 +780,9 @@ suite("doctor, of a database that is filled", (database) => {
   test("the demo fleet is healthy, but for the execution that it leaves running", async () => {
     await loadDemo(database.db);
     const found = grave(await examine(database.db, { deep: true }));
-    // Its story is over, and leaves one that runs.
+    // Its story is over, and leaves one that runs, its run and the step it is in.
     expect(found).toEqual([
-      expect.stringMatching(/^warning executions: .+ running for more than a day: 1 of 1 agents/),
+      expect.stringMatching(/^warning executions: .+ running for more than a day: 2 of 1 agents/),
     ]);
   });
 });

@@ -361,6 +361,10 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
   loadDemo: [
     away((db) => root.loadDemo(db)),
     {
+      refuse: (db) => root.loadDemo(db, { now: new Date("then") }),
+      says: /now must be a valid Date/,
+    },
+    {
       async refuse(db) {
         await root.withServiceRole(db, (tx) => tx.insert(root.agentRegistry).values(newAgent()));
         await root.loadDemo(db);
