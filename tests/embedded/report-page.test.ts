@@ -130,14 +130,14 @@ const CLIPPED = `(() => {
     .concat(isBroad ? ["the page"] : []);
 })()`;
 
-/** How many heights there are among the bars of a plot, or the corners of its lines. */
+/** How many heights, in whole pixels, there are among the bars of a plot, or the corners of its lines. */
 const PLOTS = `[...document.querySelectorAll("svg.plot")].map((svg) => {
   const bars = [...svg.querySelectorAll("[aria-label=bar] rect")].map((of) => of.getAttribute("height"));
   const lines = [...svg.querySelectorAll("[aria-label=line] path")].flatMap((of) =>
     of.getAttribute("d").match(/[ML,][-0-9.]+,[-0-9.]+/g).map((corner) => corner.split(",").at(-1)));
   // The small ones of a table have no axis, and a line at zero like the others.
   const zero = svg.querySelector("[aria-label=rule]") && (svg.querySelector('[aria-label="y-axis tick label"] text')?.textContent ?? "0");
-  return { name: svg.getAttribute("aria-label"), heights: new Set([...bars, ...lines]).size, zero };
+  return { name: svg.getAttribute("aria-label"), heights: new Set([...bars, ...lines].map((height) => Math.round(height))).size, zero };
 })`;
 
 /** Texts whose contrast is below 4.5, as WCAG computes it. */
