@@ -175,11 +175,18 @@ function burning(budget: ErrorBudget): Finding[] {
       alertType: "error_budget",
       severity: severity === "page" ? "critical" : "warning",
       title: "An error budget burns",
-      message: `In ${long.minutes} minutes ${long.failures} of ${long.executions} executions failed, ${long.burnRate?.toFixed(1)} times what the service level allows.`,
+      message: `In the last ${span(long.minutes)} ${long.failures} of ${long.executions} executions failed, ${long.burnRate?.toFixed(1)} times what the service level allows.`,
       details: { sla_id: slaId, burn_rate: long.burnRate, minutes: long.minutes },
       dedupKey: `${OWN}error_budget:${slaId}`,
     },
   ];
+}
+
+/** A window of some hours or days, in words. */
+function span(minutes: number): string {
+  const hours = minutes / 60;
+  if (hours === 1) return "hour";
+  return hours % 24 === 0 ? `${hours / 24} days` : `${hours} hours`;
 }
 
 /** The budget of the platform itself is nobody's alert. */
@@ -194,7 +201,7 @@ function spent(state: BudgetState): Finding[] {
       alertType: "budget",
       severity: state.isSpent ? "critical" : "warning",
       title: `${agentId === null ? "The organization's" : "An agent's"} ${window} budget is ${state.isSpent ? "spent" : "nearly spent"}`,
-      message: `${spentUsd} of ${limitUsd} US dollars; the window ends at ${state.resetsAt.toISOString()}.`,
+      message: `${spentUsd} of ${limitUsd} US dollars; the window ends on ${state.resetsAt.toISOString().slice(0, 16).replace("T", " at ")} UTC.`,
       details: { budget_id: budgetId, limit_usd: limitUsd, spent_usd: spentUsd },
       dedupKey: `${OWN}budget:${budgetId}:${window}`,
     },
