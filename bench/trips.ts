@@ -13,7 +13,7 @@ import { type Distance, layDistance } from "../tests/container/distance.ts";
 import { compare, startServer, time } from "./server.ts";
 
 const DELAY = Number(process.argv[2] ?? 1);
-const ROUNDS = 201;
+const ROUNDS = 101;
 const ORGANIZATION = "7a1de0c4-5d0f-4f36-9a51-3f0c2a5d9b10";
 
 const server = await startServer();

@@ -16,6 +16,7 @@ import { acquireExecution, recordOutcome } from "../../src/fleet/breaker.ts";
 import { ensureAgents } from "../../src/fleet/agents.ts";
 import { raiseAlert } from "../../src/fleet/alerts.ts";
 import { budgetStatus, expireExecutions, reserveExecution } from "../../src/fleet/budgets.ts";
+import { explainPrompt } from "../../src/fleet/explain.ts";
 import { runGovernance } from "../../src/fleet/governance.ts";
 import { guardedExecution } from "../../src/fleet/guard.ts";
 import { refreshHealth } from "../../src/fleet/health.ts";
@@ -150,6 +151,10 @@ describe.skipIf(inject("server") === "")("on a replica", () => {
       primary.db,
       sql`select execution_id, ("timestamp" at time zone 'UTC')::date::text as day from agent_execution_logs where agent_id = ${agentId} limit 1`,
     );
+    const { id: promptId } = await one<{ id: string }>(
+      primary.db,
+      sql`select id from agent_prompts where agent_id = ${agentId} limit 1`,
+    );
     const asked = questions({ organizationId: OURS, agentId, day, executionId });
     const answers = (db: Database) =>
       withOrganization(
@@ -159,6 +164,7 @@ describe.skipIf(inject("server") === "")("on a replica", () => {
           const found: Record<string, unknown> = {
             search: await findSimilarExecutions(tx, { vector: Array(1536).fill(0.1), by: "input" }),
             budgets: await budgetStatus(tx),
+            explained: await explainPrompt(tx, { promptId }),
           };
           for (const [name, ask] of Object.entries(asked)) {
             found[name] = rows(await tx.execute(ask(tx).getSQL()));
