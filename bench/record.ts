@@ -1,25 +1,24 @@
 // What recording costs: executions of about 1 kB, recorded as a tenant, against COPY of the same rows as the
 // owner (psql's \copy of a text file made beforehand), on the same indexes and keys, in turns.
 // `npm run bench:record [ROWS]`. With PEERS=folder, a copy of bench/peers after `npm install`, @mastra/pg too.
-import { execFileSync } from "node:child_process";
-import { randomUUID } from "node:crypto";
+import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { promisify } from "node:util";
 import { getTableColumns, sql } from "drizzle-orm";
 import type { Database } from "../src/client/sql.ts";
 import { withOrganization } from "../src/client/tenancy.ts";
-import { recordExecutionStream, recordExecutions } from "../src/fleet/record/record.ts";
+import { recordExecutions } from "../src/fleet/record/record.ts";
 import { agentExecutionLogs, agentPrompts, agentRegistry } from "../src/schema/index.ts";
-import { newAgent, newExecutionLog, newPrompt } from "../src/testing.ts";
+import { newAgent, newPrompt } from "../src/testing.ts";
+import { ORGANIZATION, newLog, organization } from "./logs.ts";
+import type { Streamed } from "./record-stream.ts";
 import { compare, startServer, time } from "./server.ts";
 
 const ROWS = Number(process.argv[2] ?? 100_000);
 const ROUNDS = 5;
 const [ORGANIZATIONS, AGENTS] = [100, 10];
-const organization = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
-const ORGANIZATION = organization(42);
-const START = Date.UTC(2026, 0, 1);
 
 const columns = Object.entries(getTableColumns(agentExecutionLogs));
 
@@ -46,7 +45,7 @@ try {
     );
     report(`record ${size}${size > 500 ? "" : ", one statement"}`, result);
   }
-  for (const rows of [10_000, ROWS, 5 * ROWS]) await memory(rows, agents);
+  for (const rows of [ROWS, 10 * ROWS]) await memory(rows);
 } finally {
   rmSync(folder, { recursive: true });
   await server.close();
@@ -67,27 +66,6 @@ async function fillParents(db: Database) {
     .map(({ agent, prompt }) => ({ agentId: agent.id, promptVersionId: prompt.id }));
 }
 
-function newLog(n: number, agents: { agentId: string; promptVersionId: string }[]) {
-  const parents = agents[n % agents.length];
-  if (!parents) throw new Error("no agents");
-  const timestamp = new Date(START + n * 60);
-  const time48 = timestamp.getTime().toString(16).padStart(12, "0");
-  return newExecutionLog({
-    ...parents,
-    id: `${time48.slice(0, 8)}-${time48.slice(8)}-7${randomUUID().slice(15)}`,
-    timestamp,
-    actionName: "reply",
-    inputData: { messages: [{ role: "user", content: "x".repeat(200) }] },
-    outputData: { text: "y".repeat(400), tokens: [1, 2, 3] },
-    latencyMs: n % 5000,
-    tokenCountInput: n,
-    tokenCountOutput: n,
-    estimatedCostUsd: "0.004217",
-    status: n % 37 === 0 ? "failure" : "success",
-    qualityScore: n % 10 === 0 ? n % 100 : null,
-    metadata: { region: "eu", attempt: 1 },
-  });
-}
 type Log = ReturnType<typeof newLog>;
 
 /** The rows as COPY's text, complete. */
@@ -174,23 +152,18 @@ function report(what: string, { baseline, candidate, ratio }: Awaited<ReturnType
   );
 }
 
-/** How much the process grows while it streams. */
-async function memory(rows: number, agents: Parameters<typeof newLog>[1]): Promise<void> {
-  await reset();
-  globalThis.gc?.();
-  const before = process.memoryUsage();
-  let [rss, heap] = [0, 0];
-  const source = function* () {
-    for (let n = 0; n < rows; n += 1) yield newLog(n, agents);
-  };
-  const onProgress = () => {
-    const now = process.memoryUsage();
-    rss = Math.max(rss, now.rss - before.rss);
-    heap = Math.max(heap, now.heapUsed - before.heapUsed);
-  };
-  await withOrganization(server.db, ORGANIZATION, (tx) =>
-    recordExecutionStream(tx, source(), { onProgress }),
-  );
+/** A stream in a process of its own: as it is, and with so little memory for old objects. */
+async function memory(rows: number): Promise<void> {
+  const [free, little] = [await streamed(rows), await streamed(rows, "--max-old-space-size=96")];
   const mega = (bytes: number) => `${(bytes / 1e6).toFixed(0)} MB`;
-  console.log(`stream of ${rows} rows: rss grew by ${mega(rss)} at most, heap by ${mega(heap)}`);
+  console.log(
+    `stream of ${rows} rows under 96 MB of old objects: rss ${mega(little.rss)} (${mega(free.rss)} without the limit), rate ${(free.ms / little.ms).toFixed(2)} of that`,
+  );
+}
+
+async function streamed(rows: number, ...flags: string[]): Promise<Streamed> {
+  await reset();
+  const words = [...flags, "--import", "tsx", "bench/record-stream.ts", server.url, String(rows)];
+  const { stdout } = await promisify(execFile)(process.execPath, words);
+  return JSON.parse(stdout) as Streamed;
 }
