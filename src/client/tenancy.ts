@@ -136,12 +136,18 @@ async function actAs<Tx extends Executor, T>(
         sql`select pg_catalog.set_config('request.jwt.claims', ${claims}, true), pg_catalog.set_config('role', ${role}, true),
           pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(pg_catalog.current_setting('search_path'), ''), 'pg_temp'), true),
           ${readOnly ? sql`pg_catalog.set_config('transaction_read_only', 'on', true),` : undefined}
-          pg_catalog.row_security_active('public.agent_registry') as secured`,
+          pg_catalog.row_security_active('public.agent_registry') as secured,
+          pg_catalog.current_setting('citus.propagate_set_commands', true) = 'local' as "isDistributed"`,
       )
       .then(undefined, (error: unknown) => {
         throw switchRefused(role, error);
       });
-    return work(tx, rows<{ secured: boolean }>(switched)[0]?.secured === true);
+    const [state] = rows<{ secured: boolean; isDistributed: boolean | null }>(switched);
+    if (state?.isDistributed === true && role === "authenticated") {
+      // The workers of Citus hear of what SET LOCAL has set, and set_config is none.
+      await tx.execute(sql`select meta_agent.carry_claims(${claims})`);
+    }
+    return work(tx, state?.secured === true);
   });
 }
 

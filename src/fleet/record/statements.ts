@@ -106,7 +106,7 @@ export const insert = (
     select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
   ),
   dangling as (${DANGLING}),
-  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning ${charges || outcomes ? OF_NEW : sql.raw("id")})
+  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict do nothing returning ${charges || outcomes ? OF_NEW : sql.raw("id")})
   select count(*)::int as inserted, exists (select from dangling) as dangling,
     case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids,
     ${charges ? CHARGES : NO_LIST} as charges, ${outcomes ? OUTCOMES : NO_LIST} as outcomes
