@@ -4,7 +4,7 @@ import { withServersNames } from "../client/settings.ts";
 import { type Database, type Transaction, one } from "../client/sql.ts";
 import { confinedTransaction } from "../client/transaction.ts";
 import { applyRepairs, plannedFindings } from "./drift/diff.ts";
-import { DISTRIBUTED, REFERENCE } from "./drift/hybrid.ts";
+import { DISTRIBUTED, KEYS } from "./drift/hybrid.ts";
 import { lockMigrators } from "./migrate/lock.ts";
 import { pendingMigrations } from "./migrate/migrate.ts";
 
@@ -75,15 +75,17 @@ export async function distributeLogs(
     const { obstacles, isDistributed } = inWords(situation);
     if (obstacles.length > 0) throw new CitusError(obstacles.join("\n"));
     if (isDistributed) return { distributed: false };
-    for (const statement of PREPARATIONS) await tx.execute(sql.raw(statement));
+    await tx.execute(sql.raw("SET LOCAL citus.multi_shard_modify_mode TO 'sequential'"));
     await onStep?.("giving keys and policies their form");
-    await takeForm(tx, ({ object }) => !object.startsWith("foreign key execution_embeddings_"));
-    for (const table of situation.missing) {
-      await onStep?.(`spreading ${table}`);
-      await tx.execute(sql.raw(SPREADING[table]));
-    }
-    await onStep?.("bringing back a foreign key and comments");
-    await takeForm(tx);
+    await takeForm(tx, async () => {
+      for (const table of situation.missing) {
+        await onStep?.(`spreading ${table}`);
+        await tx.execute(
+          sql`select create_distributed_table(${place(table)}, 'organization_id', colocate_with => ${table === DISTRIBUTED[0] ? "default" : place(DISTRIBUTED[0])})`,
+        );
+      }
+      await onStep?.("bringing back foreign keys and comments");
+    });
     await tx.execute(sql.raw(OPEN_WORKERS));
     return { distributed: true };
   };
@@ -92,33 +94,30 @@ export async function distributeLogs(
   });
 }
 
-/** Gives keys, policies and functions the form of the hybrid, on any PostgreSQL. */
-export async function takeForm(
-  tx: Transaction,
-  only: (finding: { readonly object: string }) => boolean = () => true,
-): Promise<void> {
-  await applyRepairs(tx, { only }, "hybrid");
+/**
+ * Gives keys, policies and functions the form of the hybrid, on any PostgreSQL.
+ * @param between what to do when all is there but for the foreign keys, which Citus takes when their tables are spread
+ */
+export async function takeForm(tx: Transaction, between?: () => Promise<void>): Promise<void> {
+  for (const statement of UNTIED) await tx.execute(sql.raw(statement));
+  await applyRepairs(tx, { only: ({ object }) => !object.startsWith("foreign key ") }, "hybrid");
+  for (const [table, keys] of Object.entries(KEYS)) {
+    await tx.execute(
+      sql.raw(
+        `INSERT INTO ${keys} (id, organization_id) SELECT id, organization_id FROM public.${table} WHERE organization_id IS NOT NULL ON CONFLICT DO NOTHING`,
+      ),
+    );
+  }
+  await between?.();
+  await applyRepairs(tx, { only: () => true }, "hybrid");
 }
 
-const PREPARATIONS = [
-  // That of agents, which sets updated_at.
-  "SET LOCAL citus.enable_unsafe_triggers TO on",
-  // Tables that refer to each other are changed on one shard after the other.
-  "SET LOCAL citus.multi_shard_modify_mode TO 'sequential'",
-  // Citus takes it when both tables are cut.
+const place = (table: string) => (table.includes(".") ? table : `public.${table}`);
+
+const UNTIED = [
   "ALTER TABLE public.execution_embeddings DROP CONSTRAINT IF EXISTS execution_embeddings_execution_log_id_fkey",
+  "ALTER TABLE public.agent_execution_logs DROP CONSTRAINT IF EXISTS agent_execution_logs_agent_id_fkey, DROP CONSTRAINT IF EXISTS agent_execution_logs_prompt_version_id_fkey",
 ];
-
-type Spread = (typeof REFERENCE | typeof DISTRIBUTED)[number];
-
-const SPREADING: Record<Spread, string> = {
-  agent_registry: "SELECT create_reference_table('public.agent_registry')",
-  agent_prompts: "SELECT create_reference_table('public.agent_prompts')",
-  agent_execution_logs:
-    "SELECT create_distributed_table('public.agent_execution_logs', 'organization_id')",
-  execution_embeddings:
-    "SELECT create_distributed_table('public.execution_embeddings', 'organization_id', colocate_with => 'public.agent_execution_logs')",
-};
 
 /** Citus asks its workers as the role of a transaction, and hands on the claims that SET LOCAL has set. */
 const OPEN_WORKERS = `DO $$ BEGIN
@@ -135,7 +134,7 @@ interface Situation {
   readonly rows: number;
   readonly pending: number;
   readonly cluster: Cluster;
-  readonly missing: readonly Spread[];
+  readonly missing: readonly (typeof DISTRIBUTED)[number][];
   /** What of the catalog or of the rows is in the way. */
   readonly unfit: readonly string[];
 }
@@ -146,7 +145,7 @@ async function situationOf(tx: Transaction): Promise<Situation> {
   >(tx, SERVER);
   const pending = (await pendingMigrations(tx)).length;
   const cluster = server.citus === null ? NO_CLUSTER : await one<Cluster>(tx, CLUSTER);
-  const missing = [...REFERENCE, ...DISTRIBUTED].filter((table) => !cluster.tables.includes(table));
+  const missing = DISTRIBUTED.filter((table) => !cluster.tables.includes(table));
   const isReady = pending === 0 && !server.isPartitioned && missing.length > 0;
   const unfit = isReady ? [...(await differences(tx)), ...(await strays(tx))] : [];
   return { ...server, pending, cluster, missing, unfit };
@@ -166,7 +165,7 @@ interface Cluster {
   readonly isCoordinator: boolean;
   readonly knowsItself: boolean;
   readonly workers: number;
-  /** Tables that are cut, or on every node. */
+  /** Tables that are cut. */
   readonly tables: readonly string[];
 }
 
@@ -175,8 +174,8 @@ const CLUSTER = sql`
   select (select groupid = 0 from pg_dist_local_group) as "isCoordinator",
     exists (select from pg_dist_node where groupid = 0) as "knowsItself",
     (select count(*)::int from pg_dist_node where shouldhaveshards) as workers,
-    array(select c.relname::text from pg_dist_partition as p join pg_class as c on c.oid = p.logicalrelid
-      where c.relnamespace = to_regnamespace('public') and (p.partmethod = 'h' or p.repmodel = 't')) as tables`;
+    array(select case c.relnamespace when 'meta_agent'::regnamespace then 'meta_agent.' else '' end || c.relname
+      from pg_dist_partition as p join pg_class as c on c.oid = p.logicalrelid where p.partmethod = 'h') as tables`;
 
 /** What `diff` finds: a form is given to what is as the migrations made it. */
 async function differences(tx: Transaction): Promise<string[]> {

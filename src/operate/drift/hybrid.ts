@@ -1,149 +1,189 @@
 /**
- * The other form of a database, for Citus: the log and its embeddings are distributed by organization, agents and
- * prompts are reference tables, all else stays on the coordinator. What differs from what the migrations make is said
- * here, once, as objects of the catalog: the command makes them, `diff` looks for them.
+ * The other form of a database, for Citus: the log and its embeddings are cut by organization and lie on the workers,
+ * all else stays on the coordinator as it is. What differs from what the migrations make is said here, once, as
+ * objects of the catalog: the command makes them, `diff` looks for them.
+ *
+ * A row on a worker refers to nothing on the coordinator. So the keys of agents and prompts lie beside the log, with
+ * the organization of each, kept there by triggers; the log's foreign keys name them.
  */
-import { type CatalogObject, type FactsOf, keyOf } from "./facts.ts";
+import type { CatalogObject, FactsOf } from "./facts.ts";
 
-/** Tables that Citus cuts by organization, the second with the rows of the first. */
-export const DISTRIBUTED = ["agent_execution_logs", "execution_embeddings"] as const;
-/** Tables that every node has whole: what the distributed ones refer to. */
-export const REFERENCE = ["agent_registry", "agent_prompts"] as const;
+/** Which keys lie beside the log: by the tables that they are of. */
+export const KEYS = {
+  agent_registry: "meta_agent.agent_keys",
+  agent_prompts: "meta_agent.prompt_keys",
+} as const;
+
+/** Tables that are cut by organization, all in the same way: what others refer to comes first. */
+export const DISTRIBUTED = [
+  ...Object.values(KEYS),
+  "agent_execution_logs",
+  "execution_embeddings",
+] as const;
 
 const isDistributed = (table: string | undefined) => DISTRIBUTED.some((name) => name === table);
 
 const CALLER = "meta_agent.current_organization_id()";
+const OWN_ROW = `(organization_id = ${CALLER})`;
 const CARRY = "meta_agent.carry_claims(text)";
 
-/** Of a database, whether it has this form: by what only it has. */
+/** The key of a table that is cut. By `id` first, which alone finds a row as it does elsewhere. */
+const KEY = "PRIMARY KEY (id, organization_id)";
+
+/** Whether a database has this form: by what only it has. */
 export const isHybrid = (objects: readonly CatalogObject[]): boolean =>
   objects.some(
     ({ kind, path, facts }) =>
-      (kind === "function" && path[0] === CARRY) ||
-      (kind === "primary key" && isDistributed(path[0]) && facts.rule === OWN_KEY),
+      (kind === "function" && path[0] === CARRY) || (kind === "primary key" && facts.rule === KEY),
   );
 
-/** The key of a distributed table. By `id` first, which alone finds a row as it does elsewhere. */
-const OWN_KEY = "PRIMARY KEY (id, organization_id)";
-
 /** The objects of this form, from those that the migrations make. */
-export function hybridOf(plain: readonly CatalogObject[]): CatalogObject[] {
-  const functions = helpersOf(plain);
-  return [
-    ...plain.map(hybrid),
-    ...REFERENCE.map(ownKey),
-    ...functions.flatMap((made) => [made, ...grantsOf(made)]),
-  ];
-}
+export const hybridOf = (plain: readonly CatalogObject[]): CatalogObject[] => [
+  ...plain.map(hybrid),
+  ...Object.entries(KEYS).flatMap(([table, keys]) => keysOf(table, keys)),
+  ...functionOf("carry_claims(claims text)", {
+    returns: "void",
+    // Citus hands on what SET LOCAL sets; set_config is none.
+    body: `
+BEGIN
+  EXECUTE format('SET LOCAL "request.jwt.claims" TO %L', claims);
+END `,
+    grantees: ["authenticated", "service_role"],
+  }),
+];
 
 function hybrid(object: CatalogObject): CatalogObject {
-  const [table] = object.path;
+  if (!isDistributed(object.path[0])) return object;
   switch (object.kind) {
     case "column":
-      return isDistributed(table) && object.path[1] === "organization_id"
+      return object.path[1] === "organization_id"
         ? { ...object, facts: { ...object.facts, notNull: true } }
         : object;
     case "primary key":
-      return isDistributed(table)
-        ? { ...object, facts: { ...object.facts, rule: OWN_KEY } }
-        : object;
+      return { ...object, facts: { ...object.facts, rule: KEY } };
     case "foreign key":
-      return isDistributed(table)
-        ? { ...object, facts: { ...object.facts, rule: ofOwn(object.facts.rule) } }
-        : object;
+      return { ...object, facts: { ...object.facts, rule: ofOwn(object.facts.rule) } };
     case "policy":
-      return { ...object, facts: withoutSelects(object.facts, isDistributed(table)) };
+      return { ...object, facts: byOrganization(object.facts) };
     default:
       return object;
   }
 }
 
-/** `FOREIGN KEY (a) REFERENCES t(id)`, of rows of one organization. */
+/** `FOREIGN KEY (a) REFERENCES public.t(id)`, of rows of one organization. */
 const ofOwn = (rule: string) =>
-  rule
-    .replace("FOREIGN KEY (", "FOREIGN KEY (organization_id, ")
-    .replace("(id)", "(organization_id, id)");
+  rule.replace(
+    /^FOREIGN KEY \((\w+)\) REFERENCES public\.(\w+)\(id\)/,
+    (_, column: string, parent: string) =>
+      `FOREIGN KEY (${column}, organization_id) REFERENCES ${Object.entries(KEYS).find(([table]) => table === parent)?.[1] ?? `public.${parent}`}(id, organization_id)`,
+  );
 
-/** What a foreign key of a distributed table names. */
-const ownKey = (table: string): CatalogObject<"unique constraint"> => {
-  const name = `${table}_organization_id_id_key`;
-  const facts = { name, rule: "UNIQUE (organization_id, id)", table: `public.${table}` };
-  return { kind: "unique constraint", path: [table, name], facts };
-};
-
-const SELECTED_CALLER = "( SELECT meta_agent.current_organization_id() AS current_organization_id)";
-const OWN_PARENT =
-  /\(EXISTS \( SELECT\n {3}FROM public\.(\w+) p\n {2}WHERE \(\(p\.id = \w+\.(\w+)\) AND \(p\.organization_id = (?:\w+\.organization_id|meta_agent\.current_organization_id\(\))\)\)\)\)/g;
-const OWN_ROW = `(organization_id = ${CALLER})`;
-
-/** Citus takes no sub-select in a policy. The references of a distributed table are its foreign keys' to check. */
-function withoutSelects(policy: FactsOf["policy"], byKeys: boolean): FactsOf["policy"] {
-  const plainly = (condition: string) => {
-    const whole = condition.replaceAll(SELECTED_CALLER, CALLER);
-    return byKeys && whole.startsWith(`(${OWN_ROW} AND `)
-      ? OWN_ROW
-      : whole.replace(OWN_PARENT, "meta_agent.own_$1_row($2)");
-  };
-  const { using, check, ...facts } = policy;
+/** Citus takes no sub-select in a policy. What a row refers to is for its foreign keys to check. */
+function byOrganization({ using, check, ...facts }: FactsOf["policy"]): FactsOf["policy"] {
+  const own = (condition: string) => (condition === "true" ? condition : OWN_ROW);
   return {
     ...facts,
-    ...(using === undefined ? {} : { using: plainly(using) }),
-    ...(check === undefined ? {} : { check: plainly(check) }),
+    ...(using === undefined ? {} : { using: own(using) }),
+    ...(check === undefined ? {} : { check: own(check) }),
   };
 }
 
-/** The functions that such policies call, and the one that has Citus tell its workers the caller's claims. */
-function helpersOf(plain: readonly CatalogObject[]): CatalogObject<"function">[] {
-  const there = new Set(plain.map(({ kind, path }) => keyOf(kind, path)));
-  const parents = new Set(
-    plain.flatMap(({ kind, facts }) =>
-      kind === "policy" && !isDistributed(facts.table.replace("public.", ""))
-        ? [
-            ...`${facts.using} ${facts.check}`
-              .replaceAll(SELECTED_CALLER, CALLER)
-              .matchAll(OWN_PARENT),
-          ].map(([, parent = ""]) => parent)
-        : [],
-    ),
-  );
-  const own = [...parents].toSorted().map((parent) =>
-    madeFunction(`own_${parent}_row`, {
-      takes: "row_id uuid",
-      returns: "boolean",
-      head: " LANGUAGE sql\n STABLE PARALLEL SAFE SECURITY DEFINER",
-      body: ` SELECT EXISTS (SELECT FROM public.${parent} AS p\n         WHERE p.id = row_id AND p.organization_id = ${CALLER}) `,
-    }),
-  );
-  const carry = madeFunction("carry_claims", {
-    takes: "claims text",
-    returns: "void",
-    head: " LANGUAGE plpgsql",
-    body: `
--- Citus passes SET LOCAL on to its workers, and set_config not.
-BEGIN
-  EXECUTE format('SET LOCAL "request.jwt.claims" TO %L', claims);
-END `,
+/** A table of keys: what its rows are of tells it of each change. */
+function keysOf(of: string, keys: string): CatalogObject[] {
+  const at = { table: keys };
+  const noun = of === "agent_registry" ? "agent keys" : "prompt keys";
+  const name = keys.replace("meta_agent.", "");
+  const column = (columnName: string): CatalogObject => ({
+    kind: "column",
+    path: [keys, columnName],
+    facts: { ...at, name: columnName, type: "uuid", notNull: true },
   });
-  return [...own, carry].filter(({ kind, path }) => !there.has(keyOf(kind, path)));
+  const policy = (
+    title: string,
+    facts: Pick<FactsOf["policy"], "command" | "roles" | "using" | "check">,
+  ): CatalogObject => ({
+    kind: "policy",
+    path: [keys, title],
+    facts: { ...at, name: `"${title}"`, permissive: true, ...facts },
+  });
+  const roles = ["authenticated"];
+  const trigger = `${of}_keys`;
+  return [
+    { kind: "table", path: [keys], facts: { name: keys } },
+    column("id"),
+    column("organization_id"),
+    {
+      kind: "primary key",
+      path: [keys, `${name}_pkey`],
+      facts: { ...at, name: `${name}_pkey`, rule: KEY },
+    },
+    { kind: "row-level security", path: [keys], facts: { ...at, enabled: true } },
+    policy(`Users see own org ${noun}`, { command: "SELECT", roles, using: OWN_ROW }),
+    policy(`Users add own org ${noun}`, { command: "INSERT", roles, check: OWN_ROW }),
+    policy(`Users remove own org ${noun}`, { command: "DELETE", roles, using: OWN_ROW }),
+    policy("Service role full access", {
+      command: "ALL",
+      roles: ["service_role"],
+      using: "true",
+      check: "true",
+    }),
+    ...["authenticated", "service_role"].map((grantee): CatalogObject => ({
+      kind: "grant",
+      path: ["table", keys, grantee],
+      facts: {
+        scope: `TABLE ${keys}`,
+        grantee,
+        privileges: "DELETE, INSERT, SELECT",
+        revoke: "ALL",
+      },
+    })),
+    ...functionOf(`keep_${name}()`, {
+      returns: "trigger",
+      body: `
+BEGIN
+  IF TG_OP = 'UPDATE' AND (OLD.id, OLD.organization_id) IS NOT DISTINCT FROM (NEW.id, NEW.organization_id) THEN
+    RETURN NULL;
+  END IF;
+  IF TG_OP <> 'INSERT' THEN
+    DELETE FROM ${keys} WHERE id = OLD.id AND organization_id = OLD.organization_id;
+  END IF;
+  IF TG_OP <> 'DELETE' AND NEW.organization_id IS NOT NULL THEN
+    INSERT INTO ${keys} (id, organization_id) VALUES (NEW.id, NEW.organization_id);
+  END IF;
+  RETURN NULL;
+END `,
+      grantees: [],
+    }),
+    {
+      kind: "trigger",
+      path: [of, trigger],
+      facts: {
+        table: `public.${of}`,
+        name: trigger,
+        definition: `CREATE TRIGGER ${trigger} AFTER INSERT OR DELETE OR UPDATE OF id, organization_id ON public.${of} FOR EACH ROW EXECUTE FUNCTION meta_agent.keep_${name}()`,
+      },
+    },
+  ];
 }
 
-/** As PostgreSQL prints it. */
-function madeFunction(
-  name: string,
-  { takes, returns, head, body }: { takes: string; returns: string; head: string; body: string },
-): CatalogObject<"function"> {
+/** A function of PL/pgSQL as PostgreSQL prints it, with who may call it. */
+function functionOf(
+  signature: string,
+  { returns, body, grantees }: { returns: string; body: string; grantees: readonly string[] },
+): CatalogObject[] {
+  const [, name = "", takes = ""] = /^(\w+)\((.*)\)$/.exec(signature) ?? [];
   const path = `meta_agent.${name}(${takes.replace(/^\w+ /, "")})`;
-  const definition = `CREATE OR REPLACE FUNCTION meta_agent.${name}(${takes})\n RETURNS ${returns}\n${head}\n SET search_path TO 'pg_catalog', 'pg_temp'\nAS $function$${body}$function$`;
-  return {
-    kind: "function",
-    path: [path],
-    facts: { name: path, sort: "f", takes, returns, definition },
-  };
+  const definition = `CREATE OR REPLACE FUNCTION meta_agent.${signature}\n RETURNS ${returns}\n LANGUAGE plpgsql\n SET search_path TO 'pg_catalog', 'pg_temp'\nAS $function$${body}$function$`;
+  return [
+    {
+      kind: "function",
+      path: [path],
+      facts: { name: path, sort: "f", takes, returns, definition },
+    },
+    ...grantees.map((grantee): CatalogObject => ({
+      kind: "grant",
+      path: ["function", path, grantee],
+      facts: { scope: `FUNCTION ${path}`, grantee, privileges: "EXECUTE", revoke: "ALL" },
+    })),
+  ];
 }
-
-const grantsOf = ({ facts: { name } }: CatalogObject<"function">): CatalogObject<"grant">[] =>
-  ["authenticated", "service_role"].map((grantee) => ({
-    kind: "grant",
-    path: ["function", name, grantee],
-    facts: { scope: `FUNCTION ${name}`, grantee, privileges: "EXECUTE", revoke: "ALL" },
-  }));
