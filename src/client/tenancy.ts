@@ -1,6 +1,7 @@
 import { is, sql } from "drizzle-orm";
 import { PgTransaction } from "drizzle-orm/pg-core";
 import { databaseError } from "./errors.ts";
+import { noteSpread } from "./spread.ts";
 import { type Executor, type Transactor, rows } from "./sql.ts";
 import { confinedTransaction } from "./transaction.ts";
 
@@ -55,8 +56,14 @@ export async function withOrganization<Tx extends Executor, T>(
     typeof organization === "string" ? { organization_id: organization, role } : organization;
   // Who gives none at all means it.
   const isNobody = Object.keys(claims).length === 0;
-  if (role === "authenticated" && !isNobody && !namesOrganization(claims)) warnOfNone();
-  return actAs(db, { role, claims: JSON.stringify(claims), readOnly }, async (tx, secured) => {
+  if (role === "authenticated" && !isNobody && organizationOf(claims) === undefined) warnOfNone();
+  const actor = {
+    role,
+    claims: JSON.stringify(claims),
+    readOnly,
+    organization: organizationOf(claims),
+  };
+  return actAs(db, actor, async (tx, secured) => {
     if (secured) return work(tx);
     throw new Error(
       `row-level security does not apply to ${role}: the role owns the tables, is a superuser or has BYPASSRLS; take that from it`,
@@ -65,16 +72,19 @@ export async function withOrganization<Tx extends Executor, T>(
 }
 
 /**
- * Whether claims name an organization, as `meta_agent.current_organization_id()` reads them: a key at the
+ * The organization that claims name, as `meta_agent.current_organization_id()` reads them: a key at the
  * top decides, null and malformed ones too.
  */
-function namesOrganization({ organization_id: top, app_metadata: nested }: Claims): boolean {
+function organizationOf({
+  organization_id: top,
+  app_metadata: nested,
+}: Claims): string | undefined {
   const inner: unknown =
     typeof nested === "object" && nested !== null && "organization_id" in nested
       ? nested.organization_id
       : undefined;
   const organization = top === undefined ? inner : top;
-  return typeof organization === "string" && UUID.test(organization);
+  return typeof organization === "string" && UUID.test(organization) ? organization : undefined;
 }
 
 let hasWarned = false;
@@ -116,11 +126,12 @@ interface Actor {
   readonly role: "authenticated" | "anon" | "service_role";
   readonly claims: string;
   readonly readOnly: boolean;
+  readonly organization?: string | undefined;
 }
 
 async function actAs<Tx extends Executor, T>(
   db: Transactor<Tx>,
-  { role, claims, readOnly }: Actor,
+  { role, claims, readOnly, organization }: Actor,
   work: (tx: Tx, secured: boolean) => Promise<T>,
 ): Promise<T> {
   if (is(db, PgTransaction)) {
@@ -143,9 +154,10 @@ async function actAs<Tx extends Executor, T>(
         throw switchRefused(role, error);
       });
     const [state] = rows<{ secured: boolean; isDistributed: boolean | null }>(switched);
-    if (state?.isDistributed === true && role === "authenticated") {
-      // The workers of Citus hear of what SET LOCAL has set, and set_config is none.
+    if (state?.isDistributed === true && role !== "anon") {
+      // The workers of Citus hear of what SET LOCAL sets, and of set_config nothing.
       await tx.execute(sql`select meta_agent.carry_claims(${claims})`);
+      noteSpread(tx, organization);
     }
     return work(tx, state?.secured === true);
   });
