@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { eq, sql } from "drizzle-orm";
 import { beforeAll, expect, test } from "vitest";
+import { databaseError } from "../src/client/errors.ts";
 import { executionLogId } from "../src/client/keys.ts";
 import type { Transaction } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
@@ -82,10 +83,16 @@ suite(
           .returning(),
       );
       expect(log?.organizationId).toBe(own.organization);
-      const [found] = await as((tx) =>
-        tx.query.agentExecutionLogs.findMany({ with: { agent: true }, limit: 1 }),
+      const joined = as((tx) =>
+        tx.query.agentExecutionLogs.findMany({
+          where: eq(fleet.agentExecutionLogs.organizationId, own.organization),
+          with: { agent: true },
+          limit: 1,
+        }),
       );
-      expect(found?.agent.id).toBe(own.agentId);
+      // The one thing that the cluster does not do.
+      if (CITUS_URL) await expect(joined).rejects.toThrow(/agent_registry/);
+      else expect((await joined)[0]?.agent.id).toBe(own.agentId);
     });
 
     test("recordExecutions takes a list, the same again, and one that says something else", async () => {
@@ -182,7 +189,10 @@ suite(
       expect(
         await served((tx) => fleet.findSimilarExecutions(tx, { ...search, organizationId })),
       ).toHaveLength(5);
-      expect(await stranger.as((tx) => fleet.findSimilarExecutions(tx, search))).toEqual([]);
+      const strangers = await stranger.as((tx) => fleet.findSimilarExecutions(tx, search));
+      expect(new Set(strangers.map(({ log }) => log.organizationId))).toEqual(
+        new Set([stranger.organization]),
+      );
     });
 
     test("promotePrompt, setBaseline, rollBackPrompt", async () => {
@@ -212,7 +222,9 @@ suite(
       await as((tx) =>
         tx
           .insert(fleet.costBudgets)
-          .values(newBudget({ agentId: own.agentId, dailyBudgetUsd: "10" })),
+          .values(
+            newBudget({ agentId: own.agentId, dailyBudgetUsd: "10", onDailyExceeded: "pause" }),
+          ),
       );
       const reserved = await as((tx) =>
         fleet.reserveExecution(tx, { agentId: own.agentId, actionType: "agent_run", usd: "2" }),
@@ -467,6 +479,177 @@ suite(
       await expect(
         withOrganization(database.db, own.organization, write, { readOnly: true }),
       ).rejects.toThrow(/read-only/);
+    });
+
+    // ── Isolation: of the tables that are cut. All others are as the isolation suite finds them: see diff. ──
+
+    const CUT = [
+      "public.agent_execution_logs",
+      "public.execution_embeddings",
+      "meta_agent.agent_keys",
+      "meta_agent.prompt_keys",
+    ];
+    const rowsOf = (table: string) =>
+      database.query<{ id: string; row: string }>(
+        `select id::text, t::text as row from ${table} as t where organization_id = $1::uuid order by id limit 20`,
+        [stranger.organization],
+      );
+    /** What became of a statement of a tenant: how many rows it answered, or the code of its refusal. */
+    const attempt = async (statement: string, whose: string | fleet.Claims = own.organization) =>
+      withOrganization(database.db, whose, (tx) => tx.execute(sql.raw(statement))).then(
+        (result) =>
+          (Array.isArray(result) ? result : (result as unknown as { rows: unknown[] }).rows).length,
+        (error: unknown) => databaseError(error)?.code ?? String(error),
+      );
+
+    beforeAll(async () => {
+      const logs = Array.from({ length: 5 }, (_, i) => ({
+        ...entry({
+          agentId: stranger.agentId,
+          promptVersionId: stranger.ids[0],
+          embeddings: { input: vector(i + 40) },
+        }),
+      }));
+      await stranger.as((tx) => fleet.recordExecutions(tx, logs));
+      await as((tx) => fleet.recordExecutions(tx, [entry({ embeddings: { input: vector(7) } })]));
+    });
+
+    test.each(CUT)(
+      "no tenant sees, changes, removes, adds or takes rows of another in %s",
+      async (table) => {
+        const before = await rowsOf(table);
+        expect(before.length).toBeGreaterThan(0);
+        const [own1, other, id] = [own.organization, stranger.organization, before[0]?.id ?? ""];
+        const isKeys = table.startsWith("meta_agent.");
+        expect(await attempt(`select 1 from ${table} where organization_id <> '${own1}'`)).toBe(0);
+        expect(await attempt(`select 1 from ${table} limit 1`)).toBe(1);
+        for (const whose of [
+          `organization_id = '${other}'`,
+          `id = '${id}'`,
+          `organization_id = '${other}' and id = '${id}'`,
+        ]) {
+          expect(await attempt(`select 1 from ${table} where ${whose}`)).toBe(0);
+          expect(await attempt(`delete from ${table} where ${whose} returning 1`)).toBe(0);
+          // Keys are not changed by anybody.
+          expect(await attempt(`update ${table} set id = id where ${whose} returning 1`)).toBe(
+            isKeys ? "42501" : 0,
+          );
+        }
+        expect(
+          await attempt(`update ${table} set organization_id = '${other}' returning 1`),
+        ).toMatch(/^(42501|0A000)$/);
+        expect(await attempt(`truncate ${table}`)).toBe("42501");
+        expect(
+          await attempt(
+            `create table pg_temp.x (id uuid, o uuid, foreign key (id, o) references ${table} (id, organization_id))`,
+          ),
+        ).not.toBe(0);
+        expect(await rowsOf(table)).toEqual(before);
+      },
+    );
+
+    test("no tenant adds rows to another, nor rows that refer to rows of another", async () => {
+      const [log] = await rowsOf("public.agent_execution_logs");
+      const values = (organization: string, agent: string, prompt: string) =>
+        `insert into agent_execution_logs (organization_id, agent_id, prompt_version_id, execution_id, action_type)
+         values ('${organization}', '${agent}', '${prompt}', gen_random_uuid(), 'x') returning id`;
+      const embedding = (organization: string, of: string) =>
+        `insert into execution_embeddings (organization_id, execution_log_id, input_embedding)
+         values ('${organization}', '${of}', array_fill(1, array[1536])::vector) returning id`;
+      const [a, b] = [own, stranger];
+      expect(await attempt(values(a.organization, a.agentId, a.ids[0]))).toBe(1);
+      expect(await attempt(values(b.organization, b.agentId, b.ids[0]))).toBe("42501");
+      expect(await attempt(values(a.organization, b.agentId, a.ids[0]))).toBe("23503");
+      expect(await attempt(values(a.organization, a.agentId, b.ids[0]))).toBe("23503");
+      expect(await attempt(embedding(b.organization, log?.id ?? ""))).toBe("42501");
+      expect(await attempt(embedding(a.organization, log?.id ?? ""))).toBe("23503");
+      for (const keys of ["agent_keys", "prompt_keys"]) {
+        expect(
+          await attempt(
+            `insert into meta_agent.${keys} (id, organization_id) values (gen_random_uuid(), '${b.organization}')`,
+          ),
+        ).toBe("42501");
+      }
+      // A missing row and one of another answer alike.
+      expect(await attempt(values(a.organization, randomUUID(), a.ids[0]))).toBe("23503");
+    });
+
+    test.each<[string, fleet.Claims]>([
+      ["none", {}],
+      ["null", { organization_id: null }],
+      ["no uuid", { organization_id: "x" }],
+      ["a list", { organization_id: [] }],
+      ["a number", { organization_id: 1 }],
+      ["a quote", { organization_id: "x\"'\\; select 1 --" }],
+      ["one in user_metadata", { user_metadata: { organization_id: "OTHER" } }],
+      [
+        "one below a key at the top",
+        { organization_id: null, app_metadata: { organization_id: "OTHER" } },
+      ],
+    ])("claims with %s open nothing", async (_, claims) => {
+      const forged: fleet.Claims = JSON.parse(
+        JSON.stringify(claims).replaceAll("OTHER", stranger.organization),
+      );
+      for (const table of CUT) expect(await attempt(`select 1 from ${table}`, forged)).toBe(0);
+    });
+
+    test("anon reaches none of them", async () => {
+      for (const table of CUT) {
+        const reading = withOrganization(
+          database.db,
+          own.organization,
+          (tx) => tx.execute(sql.raw(`select 1 from ${table}`)),
+          { role: "anon" },
+        );
+        expect(databaseError(await reading.catch((error: unknown) => error))?.code).toBe("42501");
+      }
+    });
+
+    test("transactions of two tenants side by side each see their own", async () => {
+      const seen = await Promise.all(
+        Array.from({ length: 40 }, async (_, n) => {
+          const whose = n % 2 === 0 ? own : stranger;
+          const found = await whose.as((tx) =>
+            tx
+              .selectDistinct({ of: fleet.agentExecutionLogs.organizationId })
+              .from(fleet.agentExecutionLogs),
+          );
+          return found.length === 1 && found[0]?.of === whose.organization;
+        }),
+      );
+      expect(seen.every(Boolean)).toBe(true);
+    });
+
+    test("an agent or a prompt that a log names is not removed, and one that none names is", async () => {
+      const spare = newAgent();
+      await as((tx) => tx.insert(fleet.agentRegistry).values(spare));
+      expect(await attempt(`delete from agent_registry where id = '${own.agentId}'`)).toBe("23503");
+      expect(await attempt(`delete from agent_registry where id = '${spare.id}' returning 1`)).toBe(
+        1,
+      );
+      expect(await attempt(`select 1 from meta_agent.agent_keys where id = '${spare.id}'`)).toBe(0);
+      expect(
+        await attempt(`update agent_registry set id = id where id = '${own.agentId}' returning 1`),
+      ).toBe(1);
+    });
+
+    // ── What a statement of ours on the two tables must be like ──
+
+    test("its policies have no sub-select, and its keys the organization", async () => {
+      const tables =
+        "('public.agent_execution_logs', 'public.execution_embeddings', 'meta_agent.agent_keys', 'meta_agent.prompt_keys')";
+      const found = await database.query(`
+        select 'policy ' || polname as what from pg_policy
+          where polrelid = any (select t::regclass from unnest(array[${tables.slice(1, -1)}]) as t) and concat(polqual, polwithcheck) ~ 'SUBLINK'
+        union all
+        select 'unique ' || indexrelid::regclass from pg_index as i
+          where indisunique and indrelid = any (select t::regclass from unnest(array[${tables.slice(1, -1)}]) as t) and not exists (
+            select from pg_attribute where attrelid = indrelid and attname = 'organization_id' and attnum = any (i.indkey::int2[]))
+        union all
+        select 'reference ' || conname from pg_constraint as c
+          where contype = 'f' and conrelid = any (select t::regclass from unnest(array[${tables.slice(1, -1)}]) as t) and not exists (
+            select from pg_attribute where attrelid = conrelid and attname = 'organization_id' and attnum = any (c.conkey))`);
+      expect(found).toEqual([]);
     });
   },
   openHybrid,

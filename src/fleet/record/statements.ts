@@ -250,6 +250,7 @@ export const addEmbeddings = (embeddings: readonly string[]): SQL => sql`${arriv
     insert into public.execution_embeddings (execution_log_id, organization_id, ${vectors((vector) => vector)})
     select e.id, ${ownOr("e.organization_id")}, ${vectors((vector) => `e.${vector}`)} from e
     where not exists (select from ${EMBEDDINGS} as x where ${byKey("x.execution_log_id", "e.id")})
+    returning id -- without it Citus would COPY, which row-level security refuses
   )
   select e.id::text as id,
     (${vectors((vector) => `e.${vector} is not null and x.${vector} is null`, " or ")}) as lacks,
