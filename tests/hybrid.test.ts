@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { eq, sql } from "drizzle-orm";
+import { type SQL, eq, sql } from "drizzle-orm";
 import { beforeAll, expect, test } from "vitest";
 import { databaseError } from "../src/client/errors.ts";
 import { executionLogId } from "../src/client/keys.ts";
@@ -634,6 +634,36 @@ suite(
     });
 
     // ── What a statement of ours on the two tables must be like ──
+
+    test.skipIf(!CITUS_URL)(
+      "one shard answers a tenant's queries that name the organization",
+      async () => {
+        const { agentExecutionLogs: logs } = fleet;
+        const isOwn = eq(logs.organizationId, own.organization);
+        const tasks = (asked: SQL) =>
+          as(
+            async (tx) =>
+              JSON.stringify(await tx.execute(sql`explain ${asked}`)).match(
+                /Task Count: (\d+)/,
+              )?.[1],
+          );
+        const latest = sql`order by timestamp desc limit 50`;
+        for (const asked of [
+          sql`select * from ${logs} where ${isOwn} ${latest}`,
+          sql`select * from ${logs} where ${isOwn} and ${eq(logs.agentId, own.agentId)} ${latest}`,
+          sql`select * from ${logs} where ${isOwn} and status = 'failure' and timestamp >= now() - interval '1 day' ${latest}`,
+          sql`select * from ${logs} where ${isOwn} and ${eq(logs.executionId, randomUUID())} ${latest}`,
+          sql`select * from ${logs} where ${isOwn} and ${eq(logs.agentId, own.agentId)} and quality_score < 50 ${latest}`,
+          sql`select * from ${logs} where ${isOwn} and ${eq(logs.id, idOf(0))}`,
+          sql`select * from ${logs} join ${fleet.executionEmbeddings} on ${eq(logs.id, fleet.executionEmbeddings.executionLogId)}
+          and ${eq(logs.organizationId, fleet.executionEmbeddings.organizationId)} where ${isOwn}`,
+        ]) {
+          expect(await tasks(asked)).toBe("1");
+        }
+        // Without it, all of them.
+        expect(Number(await tasks(sql`select * from ${logs} ${latest}`))).toBeGreaterThan(1);
+      },
+    );
 
     test("its policies have no sub-select, and its keys the organization", async () => {
       const tables =
