@@ -1,7 +1,7 @@
 // A log that is spread over the workers of Citus against one table of plain PostgreSQL: as a tenant, in turns.
 // `CITUS_URL=postgres://… npm run bench:citus [ROWS]`, after `meta-agent-db citus --apply` there. Set both to sync alike.
 import { randomUUID } from "node:crypto";
-import { and, desc, eq } from "drizzle-orm";
+import { and, desc, eq, sql } from "drizzle-orm";
 import { connect } from "../src/client/connect.ts";
 import { executionLogId } from "../src/client/keys.ts";
 import { type Database, type Transaction, one } from "../src/client/sql.ts";
@@ -16,7 +16,6 @@ import { rollUpMetrics } from "../src/fleet/rollup.ts";
 import { findSimilarExecutions } from "../src/fleet/search.ts";
 import { agentExecutionLogs as logs, agentRegistry } from "../src/schema/index.ts";
 import { newAgent, newExecutionLog } from "../src/testing.ts";
-import { sql } from "drizzle-orm";
 import { compare, startServer, time } from "./server.ts";
 
 const ROWS = Number(process.argv[2] ?? 20_000);

@@ -4,7 +4,7 @@ import { type SQL, eq, sql } from "drizzle-orm";
 import { beforeAll, expect, test } from "vitest";
 import { databaseError } from "../src/client/errors.ts";
 import { executionLogId } from "../src/client/keys.ts";
-import type { Transaction } from "../src/client/sql.ts";
+import { type Transaction, rows } from "../src/client/sql.ts";
 import { withOrganization, withServiceRole } from "../src/client/tenancy.ts";
 import { foldOutcomes } from "../src/fleet/breaker.ts";
 import * as fleet from "../src/index.ts";
@@ -163,8 +163,8 @@ suite(
 
     test("rollUpMetrics", async () => {
       const days = { from: DAY, to: DAY };
-      const { rows } = await as((tx) => fleet.rollUpMetrics(tx, days));
-      expect(rows).toBeGreaterThan(0);
+      const rolledUp = await as((tx) => fleet.rollUpMetrics(tx, days));
+      expect(rolledUp.rows).toBeGreaterThan(0);
       expect(await as((tx) => fleet.rollUpMetrics(tx, days))).toMatchObject({ written: 0 });
       await served((tx) => fleet.rollUpMetrics(tx, days));
     });
@@ -497,8 +497,7 @@ suite(
     /** What became of a statement of a tenant: how many rows it answered, or the code of its refusal. */
     const attempt = async (statement: string, whose: string | fleet.Claims = own.organization) =>
       withOrganization(database.db, whose, (tx) => tx.execute(sql.raw(statement))).then(
-        (result) =>
-          (Array.isArray(result) ? result : (result as unknown as { rows: unknown[] }).rows).length,
+        (result) => rows(result).length,
         (error: unknown) => databaseError(error)?.code ?? String(error),
       );
 
