@@ -13,7 +13,6 @@ import { diff } from "../src/operate/drift/diff.ts";
 import {
   newAgent,
   newBudget,
-  newExecutionLog,
   newLearning,
   newPrompt,
   newProposal,
