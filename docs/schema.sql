@@ -434,29 +434,7 @@ BEGIN
     SELECT b.id, b AS budget, w.at, l.daily, l.weekly, l.monthly
     FROM public.cost_budgets AS b
     CROSS JOIN LATERAL (SELECT greatest(b.updated_at, moment) AS at) AS w
-    CROSS JOIN LATERAL (
-      SELECT
-        coalesce(sum(l.usd) FILTER (WHERE date_trunc('day', l.timestamp, 'UTC') = date_trunc('day', w.at, 'UTC')), 0) AS daily,
-        coalesce(sum(l.usd) FILTER (WHERE date_trunc('week', l.timestamp, 'UTC') = date_trunc('week', w.at, 'UTC')), 0) AS weekly,
-        coalesce(sum(l.usd) FILTER (WHERE date_trunc('month', l.timestamp, 'UTC') = date_trunc('month', w.at, 'UTC')), 0) AS monthly
-      FROM (
-        -- By key; the planner takes the average organization's index for as good.
-        SELECT * FROM (
-          SELECT timestamp, estimated_cost_usd AS usd FROM public.agent_execution_logs
-          WHERE agent_id = ANY (ARRAY[b.agent_id]) AND agent_id BETWEEN b.agent_id AND b.agent_id
-            AND timestamp >= least(date_trunc('week', w.at, 'UTC'), date_trunc('month', w.at, 'UTC'))
-          ORDER BY agent_id, timestamp DESC OFFSET 0
-        ) AS of_agent
-        UNION ALL
-        SELECT timestamp, estimated_cost_usd FROM public.agent_execution_logs
-        WHERE b.agent_id IS NULL AND organization_id = b.organization_id
-          AND timestamp >= least(date_trunc('week', w.at, 'UTC'), date_trunc('month', w.at, 'UTC'))
-        UNION ALL
-        SELECT timestamp, estimated_cost_usd FROM public.agent_execution_logs
-        WHERE b.agent_id IS NULL AND b.organization_id IS NULL AND organization_id IS NULL
-          AND timestamp >= least(date_trunc('week', w.at, 'UTC'), date_trunc('month', w.at, 'UTC'))
-      ) AS l
-    ) AS l
+    CROSS JOIN LATERAL meta_agent.spending(b.agent_id, b.organization_id, w.at) AS l
     WHERE b.id = ANY (bound)
   ), updated AS (
     UPDATE public.cost_budgets AS b SET current_daily_spend = least(s.daily, 1000000000000),
@@ -531,7 +509,7 @@ BEGIN
       r.action_name, r.model_name, r.user_id, r.input_data, moment, 'running', usd,
       coalesce(r.metadata, '{}') || jsonb_build_object('reserved_usd', usd::text)
     FROM jsonb_populate_record(NULL::public.agent_execution_logs, entry) AS r
-    ON CONFLICT (id) DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING * INTO started;
     -- One that another caller has begun meanwhile, or that this one does not see.
     IF NOT FOUND THEN
@@ -570,6 +548,42 @@ BEGIN
     NEW.current_monthly_spend := 0;
   END IF;
   RETURN NEW;
+END $$;
+
+CREATE FUNCTION meta_agent.spending(agent uuid, organization uuid, moment timestamp with time zone) RETURNS TABLE(daily numeric, weekly numeric, monthly numeric)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  today CONSTANT timestamptz := date_trunc('day', moment, 'UTC');
+  this_week CONSTANT timestamptz := date_trunc('week', moment, 'UTC');
+  this_month CONSTANT timestamptz := date_trunc('month', moment, 'UTC');
+  since CONSTANT timestamptz := least(this_week, this_month);
+BEGIN
+  IF agent IS NOT NULL THEN
+    -- By key; the planner takes the average organization's index for as good.
+    SELECT coalesce(sum(l.usd) FILTER (WHERE date_trunc('day', l.timestamp, 'UTC') = today), 0),
+      coalesce(sum(l.usd) FILTER (WHERE date_trunc('week', l.timestamp, 'UTC') = this_week), 0),
+      coalesce(sum(l.usd) FILTER (WHERE date_trunc('month', l.timestamp, 'UTC') = this_month), 0)
+    INTO daily, weekly, monthly FROM (
+      SELECT r.timestamp, r.estimated_cost_usd AS usd FROM public.agent_execution_logs AS r
+      WHERE r.agent_id = ANY (ARRAY[agent]) AND r.agent_id BETWEEN agent AND agent AND r.timestamp >= since
+      ORDER BY r.agent_id, r.timestamp DESC OFFSET 0
+    ) AS l;
+  ELSIF organization IS NOT NULL THEN
+    SELECT coalesce(sum(l.estimated_cost_usd) FILTER (WHERE date_trunc('day', l.timestamp, 'UTC') = today), 0),
+      coalesce(sum(l.estimated_cost_usd) FILTER (WHERE date_trunc('week', l.timestamp, 'UTC') = this_week), 0),
+      coalesce(sum(l.estimated_cost_usd) FILTER (WHERE date_trunc('month', l.timestamp, 'UTC') = this_month), 0)
+    INTO daily, weekly, monthly FROM public.agent_execution_logs AS l
+    WHERE l.organization_id = organization AND l.timestamp >= since;
+  ELSE
+    SELECT coalesce(sum(l.estimated_cost_usd) FILTER (WHERE date_trunc('day', l.timestamp, 'UTC') = today), 0),
+      coalesce(sum(l.estimated_cost_usd) FILTER (WHERE date_trunc('week', l.timestamp, 'UTC') = this_week), 0),
+      coalesce(sum(l.estimated_cost_usd) FILTER (WHERE date_trunc('month', l.timestamp, 'UTC') = this_month), 0)
+    INTO daily, weekly, monthly FROM public.agent_execution_logs AS l
+    WHERE l.organization_id IS NULL AND l.timestamp >= since;
+  END IF;
+  RETURN NEXT;
 END $$;
 
 CREATE FUNCTION meta_agent.touch_updated_at() RETURNS trigger
@@ -2372,6 +2386,10 @@ GRANT ALL ON FUNCTION meta_agent.reserve_execution(entry jsonb, moment timestamp
 GRANT ALL ON FUNCTION meta_agent.reserve_execution(entry jsonb, moment timestamp with time zone) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.roll_budget() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION meta_agent.spending(agent uuid, organization uuid, moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.spending(agent uuid, organization uuid, moment timestamp with time zone) TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.spending(agent uuid, organization uuid, moment timestamp with time zone) TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.touch_updated_at() FROM PUBLIC;
 

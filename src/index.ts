@@ -54,6 +54,14 @@ export {
   partitionLogs,
   planPartitions,
 } from "./operate/partitions.ts";
+export {
+  CitusError,
+  type CitusOptions,
+  type CitusPlan,
+  type CitusResult,
+  distributeLogs,
+  planDistribution,
+} from "./operate/citus.ts";
 export { type PruneOptions, type PruneResult, pruneLogs } from "./operate/retention.ts";
 export * from "./fleet/ab-tests.ts";
 export * from "./fleet/agents.ts";

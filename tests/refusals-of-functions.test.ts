@@ -432,6 +432,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /raiseAlert: .*give organizationId/,
     },
   ],
+  distributeLogs: [
+    away((db) => root.distributeLogs(db)),
+    {
+      refuse: (db) => root.distributeLogs(db),
+      says: /this database has no Citus: .*CREATE EXTENSION/,
+    },
+  ],
+  planDistribution: [away((db) => root.planDistribution(db))],
   addPartitions: [
     away((db) => root.addPartitions(db)),
     { refuse: (db) => root.addPartitions(db), says: /not partitioned: .* --apply/ },
@@ -690,6 +698,7 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
 const NEVER: Readonly<Record<string, string>> = {
   AgentNameTakenError: "an error itself",
   UnrecordedExecutionError: "an error itself",
+  CitusError: "an error itself",
   DependencyCycleError: "an error itself",
   LockedError: "an error itself",
   MigrationError: "an error itself",

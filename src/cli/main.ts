@@ -62,6 +62,10 @@ const COMMANDS = {
     summary: "cut the log into monthly partitions",
     load: async () => (await import("./partition.ts")).partitionCommand,
   },
+  citus: {
+    summary: "spread the log over a Citus cluster",
+    load: async () => (await import("./citus.ts")).citusCommand,
+  },
   purge: {
     summary: "remove old logs and their embeddings",
     load: async () => (await import("./purge.ts")).purgeCommand,

@@ -2,6 +2,7 @@ import { is, sql } from "drizzle-orm";
 import { PgTransaction } from "drizzle-orm/pg-core";
 import { databaseError } from "./errors.ts";
 import { type Answer, type Lsn, freshness, isLsn, untilFresh } from "./replicas.ts";
+import { noteSpread } from "./spread.ts";
 import { type Executor, type Transactor, one } from "./sql.ts";
 import { confinedTransaction } from "./transaction.ts";
 
@@ -68,21 +69,25 @@ export async function withOrganization<Tx extends Executor, T>(
     typeof organization === "string" ? { organization_id: organization, role } : organization;
   // Who gives none at all means it.
   const isNobody = Object.keys(claims).length === 0;
-  if (role === "authenticated" && !isNobody && !namesOrganization(claims)) warnOfNone();
-  return access(db, { role, claims: JSON.stringify(claims) }, work, options);
+  const named = organizationOf(claims);
+  if (role === "authenticated" && !isNobody && named === undefined) warnOfNone();
+  return access(db, { role, claims: JSON.stringify(claims), organization: named }, work, options);
 }
 
 /**
- * Whether claims name an organization, as `meta_agent.current_organization_id()` reads them: a key at the
+ * The organization that claims name, as `meta_agent.current_organization_id()` reads them: a key at the
  * top decides, null and malformed ones too.
  */
-function namesOrganization({ organization_id: top, app_metadata: nested }: Claims): boolean {
+function organizationOf({
+  organization_id: top,
+  app_metadata: nested,
+}: Claims): string | undefined {
   const inner: unknown =
     typeof nested === "object" && nested !== null && "organization_id" in nested
       ? nested.organization_id
       : undefined;
   const organization = top === undefined ? inner : top;
-  return typeof organization === "string" && UUID.test(organization);
+  return typeof organization === "string" && UUID.test(organization) ? organization : undefined;
 }
 
 let hasWarned = false;
@@ -125,7 +130,7 @@ export async function withServiceRole<Tx extends Executor, T>(
 /** Runs `work` as somebody, on a server that is as far as asked for. */
 async function access<Tx extends Executor, T>(
   db: Transactor<Tx>,
-  who: Pick<Actor, "role" | "claims">,
+  who: Pick<Actor, "role" | "claims" | "organization">,
   work: (tx: Tx) => Promise<T>,
   { readOnly = false, freshAs, freshWithinMs = 5000 }: AccessOptions,
 ): Promise<T> {
@@ -148,6 +153,7 @@ interface Actor {
   readonly role: "authenticated" | "anon" | "service_role";
   readonly claims: string;
   readonly readOnly: boolean;
+  readonly organization?: string | undefined;
   readonly freshAs?: Lsn | undefined;
 }
 
@@ -155,6 +161,8 @@ interface Actor {
 interface Switched {
   /** Whether row-level security applies: true or false, as the driver reads them. */
   readonly secured: unknown;
+  /** Whether the log lies on the workers of a Citus cluster. Null: no Citus. */
+  readonly isDistributed: unknown;
   /** Where `freshAs` was asked for: whether the server is as far, null where it never replays, and how far it is. */
   readonly fresh?: unknown;
   readonly position?: string | null;
@@ -162,7 +170,7 @@ interface Switched {
 
 async function actAs<Tx extends Executor, T>(
   db: Transactor<Tx>,
-  { role, claims, readOnly, freshAs }: Actor,
+  { role, claims, readOnly, organization, freshAs }: Actor,
   work: (tx: Tx, switched: Switched) => Promise<T>,
 ): Promise<T> {
   if (is(db, PgTransaction)) {
@@ -179,7 +187,8 @@ async function actAs<Tx extends Executor, T>(
           pg_catalog.set_config('search_path', pg_catalog.concat_ws(', ', nullif(pg_catalog.current_setting('search_path'), ''), 'pg_temp'), true),
           ${readOnly ? sql`pg_catalog.set_config('transaction_read_only', 'on', true),` : undefined}
           ${freshAs === undefined ? undefined : sql`${freshness(freshAs)},`}
-          pg_catalog.row_security_active('public.agent_registry') as secured`,
+          pg_catalog.row_security_active('public.agent_registry') as secured,
+          pg_catalog.current_setting('citus.propagate_set_commands', true) = 'local' as "isDistributed"`,
     ).catch((error: unknown) => {
       throw switchRefused(role, error);
     });
@@ -187,6 +196,11 @@ async function actAs<Tx extends Executor, T>(
       throw new Error(
         `row-level security does not apply to ${role}: the role owns the tables, is a superuser or has BYPASSRLS; take that from it`,
       );
+    }
+    if (switched.isDistributed === true && role !== "anon") {
+      // The workers of Citus hear of what SET LOCAL sets, and of set_config nothing.
+      await tx.execute(sql`select meta_agent.carry_claims(${claims})`);
+      noteSpread(tx, organization);
     }
     return work(tx, switched);
   };

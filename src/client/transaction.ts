@@ -40,6 +40,10 @@ interface TransactionState {
 
 const states = new WeakMap<object, TransactionState>();
 
+/** What a transaction and those nested in it have in common. */
+export const transactionOf = ({ _: { session } }: Executor): object | undefined =>
+  states.get(session);
+
 /** A transaction that the running code is inside of. */
 interface Enclosing {
   /** The session of the database that opened it. */

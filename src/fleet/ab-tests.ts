@@ -1,5 +1,6 @@
 import { type SQL, eq, sql } from "drizzle-orm";
 import * as z from "zod";
+import { besideLog } from "../client/spread.ts";
 import type { Executor } from "../client/sql.ts";
 import { type AbTest, type NewAbTest, abTests } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
@@ -8,7 +9,7 @@ import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import { EVIDENCE_OF_DIFFERENCE, armsOf, evidenceOfMismatch } from "./evidence.ts";
 import { begun, lockedAgent, requireActive, requireFreeTraffic } from "./experiments.ts";
-import { REACH, executionsOfSpan, isFailure } from "./outcome.ts";
+import { REACH, executionsOfSpan, isFailure, reachOf } from "./outcome.ts";
 import { CLOCK, clock, lockAgent, written } from "./steps.ts";
 
 /** A test to begin. What is left out is as the table has it. */
@@ -150,7 +151,9 @@ interface Judgement extends z.infer<typeof REFRESH> {
 async function judged(tx: Executor, caller: string, asked: Judgement): Promise<AbTestState> {
   const { id } = asked;
   await lockAgent(tx, caller, sql`select agent_id from public.ab_tests where id = ${id}`);
-  const [state] = await answered<Omit<AbTestState, "test">>(tx, judge(asked));
+  const [state] = await besideLog(tx, reachOf(sql`public.ab_tests`, id), () =>
+    answered<Omit<AbTestState, "test">>(tx, judge(asked)),
+  );
   const [test] = await tx.select().from(abTests).where(eq(abTests.id, id));
   if (!state || !test) {
     throw new Error(`${caller}: no A/B test ${id}, or it is not this caller's`);

@@ -2,6 +2,7 @@
 import { randomUUID } from "node:crypto";
 import { type SQL, sql } from "drizzle-orm";
 import { executionLogId } from "../client/keys.ts";
+import { LOG, ofOwn, onShard } from "../client/spread.ts";
 import { type Executor, one, rows } from "../client/sql.ts";
 import { type AgentExecutionLog, agentExecutionLogs } from "../schema/index.ts";
 import { answered } from "../validation/refusals.ts";
@@ -312,25 +313,27 @@ export async function expireExecutions(
 ): Promise<ExpireResult> {
   const moment = momentOf("expireExecutions", now);
   const before = isoOf("expireExecutions: olderThan", olderThan);
-  const { expired, charges } = await one<{ expired: number; charges: Charge[] }>(
-    tx,
-    sql`
+  const { expired, charges } = await onShard(tx, () =>
+    one<{ expired: number; charges: Charge[] }>(
+      tx,
+      sql`
     with running as materialized (
       select id, agent_id, organization_id, timestamp, estimated_cost_usd as usd, metadata ? 'reserved_usd' as is_reserved
-      from public.agent_execution_logs
+      from ${LOG} as l
       where status = 'running' and timestamp < ${before}::timestamptz
       order by id for no key update
     ), expired as (
       update public.agent_execution_logs as l set status = 'timeout', error_type = 'expired',
         error_message = 'it was still running when its time was over',
         estimated_cost_usd = case when running.is_reserved and not ${keepEstimates}::boolean then 0 else running.usd end
-      from running where l.id = running.id
+      from running where l.id = running.id${ofOwn("l")}
       returning running.*
     )
     select count(*)::int as expired, coalesce(json_agg(json_build_object(
         'agent', agent_id, 'organization', organization_id, 'at', timestamp, 'usd', -usd
       )) filter (where is_reserved and usd <> 0 and not ${keepEstimates}::boolean), '[]') as charges
     from expired`,
+    ),
   );
   await charge(tx, charges, moment);
   return { expired };

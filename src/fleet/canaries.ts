@@ -1,5 +1,6 @@
 import { type SQL, eq, sql } from "drizzle-orm";
 import * as z from "zod";
+import { besideLog } from "../client/spread.ts";
 import { type Executor, textArray } from "../client/sql.ts";
 import {
   type CanaryDeployment,
@@ -13,7 +14,7 @@ import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import { evidenceOfFailure } from "./evidence.ts";
 import { begun, lockedAgent, requireActive, requireFreeTraffic } from "./experiments.ts";
-import { executionsOfSpan, isFailure } from "./outcome.ts";
+import { executionsOfSpan, isFailure, reachOf } from "./outcome.ts";
 import type { CanaryStatus } from "../values.ts";
 import { promotePrompt } from "./prompts.ts";
 import { CLOCK, clock, lockAgent, written } from "./steps.ts";
@@ -143,7 +144,10 @@ const STEP = lazy(() =>
 export async function stepCanary(tx: Executor, asked: CanaryStepOptions): Promise<CanaryStep> {
   const options = parsed(STEP, asked);
   await lockCanary(tx, "stepCanary", options.id);
-  const [step] = await answered<CanaryStep & { promptId: string }>(tx, judge(options));
+  const reach = reachOf(sql`public.canary_deployments`, options.id, sql`started_at`);
+  const [step] = await besideLog(tx, reach, () =>
+    answered<CanaryStep & { promptId: string }>(tx, judge(options)),
+  );
   if (!step) throw new Error(missing("stepCanary", options.id));
   const { promptId, ...taken } = step;
   if (taken.action === "completed") await promotePrompt(tx, promptId);

@@ -1,6 +1,7 @@
 /** Evaluation: a report's numbers from the log, its texts left to who reads them. */
 import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
+import { LOG, besideLog } from "../client/spread.ts";
 import { type Executor, isKey } from "../client/sql.ts";
 import { type EvaluationReport, evaluationReports } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
@@ -146,7 +147,14 @@ const ASKED = lazy(() => {
  */
 export async function draftEvaluation(tx: Executor, asked: EvaluationOf): Promise<EvaluationDraft> {
   const evaluation = parsed(ASKED, asked);
-  const [found] = await answered<{ draft: string }>(tx, draft(evaluation));
+  const { agentId, from, to } = evaluation;
+  const reach = {
+    agents: sql`select ${agentId}::uuid`,
+    since: sql`select ${beforeOf(from, to)} - ${LOOK_BACK}`,
+  };
+  const [found] = await besideLog(tx, reach, () =>
+    answered<{ draft: string }>(tx, draft(evaluation)),
+  );
   if (!found) {
     throw new Error(`draftEvaluation: no agent ${evaluation.agentId}, or it is not this caller's`);
   }
@@ -167,16 +175,20 @@ const numbers = (filter: SQL): SQL => sql`(
 /** A round number of percent, to two places. */
 const percent = (share: SQL): SQL => sql`round(100 * ${share}, 2)`;
 
+/** When the period of the same length before began. */
+const beforeOf = (from: string, to: string): SQL =>
+  midnight(sql`(${from}::date - (${to}::date - ${from}::date + 1))`);
+
 const draft = ({ agentId, from, to, weights, now }: z.infer<typeof ASKED>): SQL => sql`
   with asked as materialized (
     select agent.id as agent, agent.organization_id, ${from}::date as first, ${to}::date as last,
       ${midnight(from)} as since, ${midnight(to, 1)} as until,
-      ${midnight(sql`(${from}::date - (${to}::date - ${from}::date + 1))`)} as before, clock.now
+      ${beforeOf(from, to)} as before, clock.now
     from public.agent_registry as agent cross join ${clock(now)} as clock where agent.id = ${agentId}::uuid
   ), row as materialized (
     ${withStart(sql`
     select ${OF_LOG}, quality_score, estimated_cost_usd from asked cross join lateral (
-      select * from public.agent_execution_logs where ${isKey("agent_id", "asked.agent")}
+      select * from ${LOG} where ${isKey("agent_id", "asked.agent")}
         and timestamp >= asked.before - ${LOOK_BACK} and timestamp < asked.until + ${REACH}
       order by agent_id, timestamp desc offset 0
     ) as row

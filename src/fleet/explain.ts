@@ -1,5 +1,6 @@
 import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
+import { LOG, besideLog } from "../client/spread.ts";
 import type { Executor } from "../client/sql.ts";
 import { agentPrompts } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
@@ -123,7 +124,13 @@ export async function explainPrompt(
   const { promptId, logId } = parsed(ASKED, asked);
   const version =
     promptId === undefined ? versionOfLog(logId) : sql`select ${promptId}::uuid as id`;
-  const [found] = await answered<{ told: string }>(tx, explained(version));
+  const agents =
+    promptId === undefined
+      ? sql`select agent_id from ${LOG} where id = ${logId}`
+      : sql`select agent_id from public.agent_prompts where id = ${promptId}`;
+  const [found] = await besideLog(tx, { agents }, () =>
+    answered<{ told: string }>(tx, explained(version)),
+  );
   if (!found) {
     throw new Error(
       promptId === undefined
@@ -161,11 +168,11 @@ function missingOf({ parent, proposal, approval, report, ...tried }: Told): stri
 /** The version of a row of the log: its own, else that of its execution. */
 const versionOfLog = (logId: string | undefined): SQL => sql`
   select coalesce(log.prompt_version_id, execution.prompt_version_id) as id
-  from (select * from public.agent_execution_logs where id = ${logId}) as log
+  from (select * from ${LOG} where id = ${logId}) as log
   left join lateral (
     ${executionsOf(
       sql`(${withStart(sql`
-      select ${OF_LOG} from public.agent_execution_logs as row
+      select ${OF_LOG} from ${LOG} as row
       where row.execution_id = log.execution_id and row.agent_id = log.agent_id`)})`,
     )}
   ) as execution on execution.started <= log.timestamp and execution.latest >= log.timestamp`;
@@ -210,7 +217,7 @@ const explained = (version: SQL): SQL => sql`
     'since', coalesce(
       (select json_build_object('at', deployed_at, 'by', 'proposal') from proposal where deployed_at is not null),
       (select json_build_object('at', max(completed_at), 'by', 'canary') from canary where canary_prompt_id = p.id having max(completed_at) is not null),
-      (select json_build_object('at', min(timestamp), 'by', 'first execution') from public.agent_execution_logs
+      (select json_build_object('at', min(timestamp), 'by', 'first execution') from ${LOG}
         where prompt_version_id = p.id having min(timestamp) is not null))
   )::text as told
   from asked as p join public.agent_registry as agent on agent.id = p.agent_id`;

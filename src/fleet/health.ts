@@ -1,5 +1,6 @@
 import { type SQL, sql } from "drizzle-orm";
 import { type HealthThresholds, healthThresholds } from "../config.ts";
+import { LOG, besideLog } from "../client/spread.ts";
 import { type Executor, byKey, columnList, isKey, one } from "../client/sql.ts";
 import { agentHealthRealtime } from "../schema/index.ts";
 import { IS_CUT, logIdBounds } from "./log-bounds.ts";
@@ -61,21 +62,27 @@ export async function refreshHealth(
   // moves later waits here, and then moves in the new one.
   const { isCut } = await one<{ isCut: boolean }>(tx, LOCK);
   const bounds = isCut ? sql`and ${logIdBounds(await readBy(tx, now))}` : sql``;
-  return one<HealthResult>(tx, refresh(thresholds, now, bounds));
+  return besideLog(tx, { since: earliestRead(now) }, () =>
+    one<HealthResult>(tx, refresh(thresholds, now, bounds)),
+  );
 }
 
 /** The time that all agents are read of. Without a beginning where one of them has no snapshot yet. */
 async function readBy(tx: Executor, now: Date | undefined): Promise<Partial<Period>> {
   const { since, until } = await one<{ since: string | null; until: string }>(
     tx,
-    sql`select to_json(clock.now) #>> '{}' as until,
-        (select case when count(former.timestamp) = count(*) then
-          to_json(least(min(former.timestamp), clock.now - interval '1 hour') - ${LOOK_BACK}) #>> '{}' end
-        from public.agent_registry as agent left join public.agent_health_realtime as former on former.agent_id = agent.id) as since
-      from (select coalesce(${now?.toISOString() ?? null}::timestamptz, statement_timestamp()) as now) as clock`,
+    sql`select to_json(${moment(now)}) #>> '{}' as until, to_json((${earliestRead(now)})) #>> '{}' as since`,
   );
   return { ...(since === null ? {} : { from: new Date(since) }), to: new Date(until) };
 }
+
+const moment = (now: Date | undefined): SQL =>
+  sql`coalesce(${now?.toISOString() ?? null}::timestamptz, statement_timestamp())`;
+
+/** Where that time begins. */
+const earliestRead = (now: Date | undefined): SQL => sql`
+  select case when count(former.timestamp) = count(*) then least(min(former.timestamp), ${moment(now)} - interval '1 hour') - ${LOOK_BACK} end
+  from public.agent_registry as agent left join public.agent_health_realtime as former on former.agent_id = agent.id`;
 
 /** In the order in which the snapshots are written, and breakers are moved. */
 const LOCK = sql`
@@ -91,8 +98,7 @@ const replaced = columnList(agentHealthRealtime, (name) =>
 );
 
 const OF_AGENT = byKey("agent_id", "agent.id");
-const logOfAgent = (bounds: SQL) =>
-  sql`public.agent_execution_logs where ${isKey("agent_id", "agent.id")} ${bounds}`;
+const logOfAgent = (bounds: SQL) => sql`${LOG} where ${isKey("agent_id", "agent.id")} ${bounds}`;
 const LATEST_FIRST = sql`order by agent_id, timestamp desc`;
 
 /** The instant of an agent's 1,000th row from the end, or of its first. */
@@ -137,7 +143,7 @@ const refresh = (thresholds: HealthThresholds, now: Date | undefined, bounds: SQ
           select row.* from (select distinct execution_id from recent) as of
           cross join lateral (
             select ${OF_LOG} from (
-              select * from public.agent_execution_logs where true ${bounds} and ${byKey("execution_id", "of.execution_id")}
+              select * from ${LOG} where true ${bounds} and ${byKey("execution_id", "of.execution_id")}
             ) as row
             where agent_id = agent.id and timestamp < since and timestamp >= since - ${LOOK_BACK} and not ${IS_SHADOW}
           ) as row

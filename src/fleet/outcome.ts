@@ -1,5 +1,6 @@
 /** What an execution is, once: where it begins, how it ended, how long it took. SQL for whoever counts executions. */
 import { type SQL, sql } from "drizzle-orm";
+import { LOG, type Reach } from "../client/spread.ts";
 import { isKey } from "../client/sql.ts";
 import { isoOf } from "./steps.ts";
 
@@ -101,13 +102,19 @@ export function executionsBetween({ from, to }: Period): SQL {
     sql`${isoOf("executionsBetween: to", to)}::timestamptz`,
   ];
   const log = sql`
-    select ${OF_LOG} from public.agent_execution_logs
+    select ${OF_LOG} from ${LOG}
     where timestamp >= ${first} - ${LOOK_BACK} and timestamp < ${end} + ${REACH} and not ${IS_SHADOW}`;
   return sql`
     select agent_id, execution_id, started, latest, outcome, latency_ms::int, prompt_version_id
     from (${executionsOf(sql`(${withStart(log)})`)}) as execution
     where started >= ${first} and started < ${end}`;
 }
+
+/** What {@link executionsOfSpan} reads for a row that names its agent and when it began. */
+export const reachOf = (table: SQL, id: string, begun = sql`start_date`): Reach => ({
+  agents: sql`select agent_id from ${table} where id = ${id}`,
+  since: sql`select ${begun} - ${LOOK_BACK} from ${table} where id = ${id}`,
+});
 
 /**
  * The executions of one agent that began in a span, those of shadow tests or the others, with `user_id`, one of those
@@ -118,7 +125,7 @@ export const executionsOfSpan = (whose: "own" | "shadow"): SQL => sql`
   select * from (${executionsOf(
     sql`(${withStart(sql`
     select ${OF_LOG}, user_id, quality_score, metadata ->> 'shadow_of' as shadow_of from (
-      select * from public.agent_execution_logs where ${isKey("agent_id", "span.agent_id")}
+      select * from ${LOG} where ${isKey("agent_id", "span.agent_id")}
         and timestamp >= (select span.since - ${LOOK_BACK}) and timestamp < span.seen
       order by agent_id, timestamp desc offset 0
     ) as row

@@ -1,5 +1,6 @@
 import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
+import { LOG, besideLog } from "../client/spread.ts";
 import { type Executor, isKey } from "../client/sql.ts";
 import { agentPrompts } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
@@ -45,7 +46,8 @@ export async function refreshPromptCounters(
 ): Promise<PromptCounterResult> {
   const { agentId } = parsed(OPTIONS, options);
   await lockOrganization(tx, "refreshPromptCounters", "prompt counters");
-  const prompts = await answered(tx, countPrompts(agentId));
+  const agents = agentId === undefined ? undefined : sql`select ${agentId}::uuid`;
+  const prompts = await besideLog(tx, { agents }, () => answered(tx, countPrompts(agentId)));
   const components = await answered(tx, COUNT_COMPONENTS);
   return { prompts: prompts.length, components: components.length };
 }
@@ -55,9 +57,9 @@ const countPrompts = (agentId: string | undefined): SQL => {
   const asked = agentId === undefined ? sql`` : sql`where agent_id = ${agentId}::uuid`;
   const log =
     agentId === undefined
-      ? sql`select ${OF_LOG}, quality_score from public.agent_execution_logs`
+      ? sql`select ${OF_LOG}, quality_score from ${LOG}`
       : sql`select ${OF_LOG}, quality_score from (select ${agentId}::uuid as agent) as asked cross join lateral (
-          select * from public.agent_execution_logs where ${isKey("agent_id", "asked.agent")}
+          select * from ${LOG} where ${isKey("agent_id", "asked.agent")}
           order by agent_id, timestamp desc offset 0) as row`;
   const scored = sql`sum(quality_score) filter (where prompt_version_id is null) as quality,
     count(quality_score) filter (where prompt_version_id is null) as scored`;

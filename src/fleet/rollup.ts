@@ -2,6 +2,7 @@ import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
 import { queuePerSession } from "../client/queue.ts";
 import { withSettings } from "../client/settings.ts";
+import { LOG, onShard } from "../client/spread.ts";
 import { type Executor, columnList, one } from "../client/sql.ts";
 import { agentPerformanceMetrics } from "../schema/index.ts";
 import { IS_CUT, logIdBounds } from "./log-bounds.ts";
@@ -82,7 +83,9 @@ export async function rollUpMetrics(tx: Executor, { from, to }: RollUpDays): Pro
   const days = { from: earliest !== null && from < earliest ? earliest : from, to };
   const bounds = isCut ? sql`and ${logIdBounds(read(days))}` : sql``;
   return inTurn(tx._.session, () =>
-    withSettings(tx, NO_NESTED_LOOPS, () => one<RollUpResult>(tx, rollUp(days, bounds))),
+    withSettings(tx, NO_NESTED_LOOPS, () =>
+      onShard(tx, () => one<RollUpResult>(tx, rollUp(days, bounds))),
+    ),
   );
 }
 
@@ -124,7 +127,7 @@ const rollUp = ({ from, to }: RollUpDays, bounds: SQL): SQL => {
     select ${OF_LOG}, estimated_cost_usd, token_count_input, token_count_output, quality_score,
       num_nonnulls(reviewed_at, reviewed_by) > 0 as is_reviewed,
       case when status = 'failure' then left(error_type, 255) end as error_type
-    from public.agent_execution_logs
+    from ${LOG}
     where timestamp >= ${midnight(from)} - ${LOOK_BACK} and timestamp < ${midnight(to, 1)} + ${REACH} ${bounds}
   ), row as materialized (
     ${withStart(sql`

@@ -1,5 +1,6 @@
 import { type SQL, eq, sql } from "drizzle-orm";
 import * as z from "zod";
+import { EMBEDDINGS, LOG, besideLog } from "../client/spread.ts";
 import { type Executor, isKey } from "../client/sql.ts";
 import { type NewShadowTest, type ShadowTest, shadowTests } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
@@ -7,7 +8,7 @@ import { answered } from "../validation/refusals.ts";
 import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
 import { begun, lockedAgent, requireActive } from "./experiments.ts";
-import { REACH, executionsOfSpan, isFailure } from "./outcome.ts";
+import { REACH, executionsOfSpan, isFailure, reachOf } from "./outcome.ts";
 import { CLOCK, clock, lockAgent } from "./steps.ts";
 
 /** A shadow test to begin. What is left out is as the table has it. */
@@ -129,7 +130,11 @@ interface Judgement extends z.infer<typeof REFRESH> {
 async function judged(tx: Executor, caller: string, asked: Judgement): Promise<ShadowTestState> {
   const { id } = asked;
   await lockAgent(tx, caller, sql`select agent_id from public.shadow_tests where id = ${id}`);
-  const [state] = await answered<Omit<ShadowTestState, "test">>(tx, judge(asked));
+  const [state] = await besideLog(
+    tx,
+    { ...reachOf(sql`public.shadow_tests`, id), outputs: true },
+    () => answered<Omit<ShadowTestState, "test">>(tx, judge(asked)),
+  );
   const [test] = await tx.select().from(shadowTests).where(eq(shadowTests.id, id));
   if (!state || !test) {
     throw new Error(`${caller}: no shadow test ${id}, or it is not this caller's`);
@@ -140,8 +145,8 @@ async function judged(tx: Executor, caller: string, asked: Judgement): Promise<S
 /** The output of an execution as a vector: of its run, else of its last row that has one. */
 const outputOf = (execution: string): SQL => sql`(
     select output_embedding from (
-      select * from public.agent_execution_logs where ${isKey("execution_id", execution)} order by execution_id offset 0
-    ) as row join public.execution_embeddings as embedding on embedding.execution_log_id = row.id
+      select * from ${LOG} where ${isKey("execution_id", execution)} order by execution_id offset 0
+    ) as row join ${EMBEDDINGS} as embedding on embedding.execution_log_id = row.id
     where row.agent_id = pair.agent_id and output_embedding is not null
     order by (action_type = 'agent_run') desc, row.timestamp desc, row.id limit 1)`;
 

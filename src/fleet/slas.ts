@@ -1,13 +1,14 @@
 /** What was promised of an agent's service: whether it was kept, and how fast its error budget burns. */
 import { type SQL, sql } from "drizzle-orm";
 import * as z from "zod";
+import { type Reach, besideLog } from "../client/spread.ts";
 import { type Executor, byKey, columnList, isKey, textArray } from "../client/sql.ts";
 import { slaCompliance } from "../schema/index.ts";
 import { lazy } from "../validation/lazy.ts";
 import { answered } from "../validation/refusals.ts";
 import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
-import { REACH, executionsOfSpan, isFailure } from "./outcome.ts";
+import { LOOK_BACK, REACH, executionsOfSpan, isFailure } from "./outcome.ts";
 import { ISOLATION, clock, requireReadCommitted, written } from "./steps.ts";
 
 /** Whose SLAs, and when. */
@@ -99,7 +100,9 @@ export async function measureSlas(tx: Executor, options: SlaOptions = {}): Promi
       select ${ISOLATION}, (select coalesce(json_agg(id), '[]') from sla) as ids`,
   );
   requireReadCommitted("measureSlas", locked?.isolation);
-  const [result] = await answered<SlaResult>(tx, measure(locked?.ids ?? [], now));
+  const [result] = await besideLog(tx, reachOfSlas(now), () =>
+    answered<SlaResult>(tx, measure(locked?.ids ?? [], now)),
+  );
   return result ?? { written: [], unchanged: [], conflicts: [], notUnderstood: [] };
 }
 
@@ -134,6 +137,13 @@ const PERIODS = sql`
   cross join lateral (
     select first::timestamp at time zone 'UTC' as since, (last + 1)::timestamp at time zone 'UTC' as ends
   ) as edge`;
+
+/** What {@link PERIODS} reach back to: their days, or a month and the one before. */
+const reachOfSlas = (now: Date | undefined): Reach => ({
+  agents: sql`select agent_id from public.agent_slas where is_active`,
+  since: sql`select clock.now - greatest(max(substring(measurement_window from '^rolling_([1-9][0-9]{0,3})d$')::int), 62) * interval '1 day'
+    - ${LOOK_BACK} - interval '1 day' from ${clock(now)} as clock cross join public.agent_slas group by clock.now`,
+});
 
 /** So many outages are named in `breach_details`. */
 const OUTAGES = 20;
@@ -337,7 +347,10 @@ export async function errorBudgets(
   tx: Executor,
   options: ErrorBudgetOptions = {},
 ): Promise<ErrorBudgetResult> {
-  const [result] = await answered<ErrorBudgetResult>(tx, budgets(parsed(BUDGET_OPTIONS, options)));
+  const asked = parsed(BUDGET_OPTIONS, options);
+  const [result] = await besideLog(tx, reachOfSlas(asked.now), () =>
+    answered<ErrorBudgetResult>(tx, budgets(asked)),
+  );
   return result ?? { budgets: [], notUnderstood: [] };
 }
 

@@ -4,6 +4,7 @@ import { getContainerRuntimeClient } from "testcontainers";
 import type { TestProject } from "vitest/node";
 import { connect } from "../../src/client/connect.ts";
 import type { Database } from "../../src/client/sql.ts";
+import { takeForm } from "../../src/operate/citus.ts";
 import { migrate } from "../../src/operate/migrate/migrate.ts";
 import { partitionLogs } from "../../src/operate/partitions.ts";
 import { startTestPostgres } from "./postgres.ts";
@@ -12,7 +13,8 @@ import { administer, siblingUrl } from "./server.ts";
 /**
  * One PostgreSQL with pgvector a run, and in it one migrated database that each test file clones.
  * TEST_DATABASE_URL names a server to use instead (as superuser). Without either the container suite is
- * skipped; REQUIRE_CONTAINER=1 makes that a failure. PARTITIONED=1 cuts its log into months.
+ * skipped; REQUIRE_CONTAINER=1 makes that a failure. PARTITIONED=1 cuts its log into months, HYBRID=1 gives it the keys
+ * and policies that it has on a Citus cluster.
  */
 export default async function setup(
   project: TestProject,
@@ -27,6 +29,7 @@ export default async function setup(
   const { db, close } = connect(siblingUrl(server.url, "migrated"));
   await migrate(db);
   if (process.env["PARTITIONED"]) await cut(db);
+  if (process.env["HYBRID"]) await db.transaction((tx) => takeForm(tx));
   await close();
   return server.stop;
 }

@@ -25,7 +25,9 @@ import {
   fromTable,
   insert,
   lockLogs,
+  ofOrganizations,
 } from "./statements.ts";
+import { ofOwn, onShard, spreadOf } from "../../client/spread.ts";
 import { type Executor, one, rows } from "../../client/sql.ts";
 import { refuseOtherDrivers } from "../../client/driver.ts";
 import { databaseError } from "../../client/errors.ts";
@@ -344,10 +346,13 @@ class Recorder {
     const { inserted, ids, charges, outcomes } = await this.#insert(tx, batch, incoming);
     const isNew = inserted === batch.length;
     const review = { batch, incoming, ids, isTolerant: onRefused !== undefined, asked };
-    const there = isNew ? NOTHING_THERE : await reviewed(tx, review);
-    if (!isNew && batch.embeddings.size > 0)
-      await tx.execute(lockLogs([...batch.embeddings].map(logOf)));
-    const changed = [...there.others, ...(await embed(tx, batch, there))];
+    const finish = async () => {
+      const there = isNew ? NOTHING_THERE : await reviewed(tx, review);
+      if (!isNew && batch.embeddings.size > 0)
+        await tx.execute(lockLogs([...batch.embeddings].map(logOf)));
+      return { there, changed: [...there.others, ...(await embed(tx, batch, there))] };
+    };
+    const { there, changed } = await onShard(tx, finish, await onlyOrganization(tx, incoming()));
     this.#report.inserted += inserted;
     this.#report.completed += there.completed.length;
     this.#report.repeated += batch.length - inserted - there.completed.length - changed.length;
@@ -369,6 +374,20 @@ class Recorder {
       if (bad.length > 0 && !this.options.onRefused) throw batch.refusal();
     }
   }
+}
+
+/**
+ * On a cluster, whose entries a service role's are: one shard is asked about what is there already.
+ * @throws {Error} they are of several
+ */
+async function onlyOrganization(tx: Executor, incoming: SQL): Promise<string | undefined> {
+  const cluster = spreadOf(tx);
+  if (!cluster || cluster.organization !== undefined) return undefined;
+  const { organizations } = await one<{ organizations: string[] }>(tx, ofOrganizations(incoming));
+  if (organizations.length < 2) return organizations[0];
+  throw new Error(
+    "recordExecutions: on a Citus cluster give entries of one organization at a time, or record as that organization",
+  );
 }
 
 const NOTHING_ASKED: Asked = { charges: false, outcomes: false };
@@ -399,7 +418,7 @@ async function reviewed(
     batch.refuse(places, "taken: a row with this id exists, and the caller does not see it");
     if (!isTolerant) {
       await tx.execute(
-        sql`delete from public.agent_execution_logs where id = any (string_to_array(${ids ?? ""}, ',')::uuid[])`,
+        sql`delete from public.agent_execution_logs as l where id = any (string_to_array(${ids ?? ""}, ',')::uuid[])${ofOwn("l")}`,
       );
       throw batch.refusal();
     }

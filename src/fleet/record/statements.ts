@@ -1,5 +1,6 @@
 /** The statements of recording. Names are the schema's own; values are in `incoming`. */
 import { type SQL, sql } from "drizzle-orm";
+import { EMBEDDINGS, LISTED, LOG, ofOwn, ownOr } from "../../client/spread.ts";
 import { byKey, isKey, textArray } from "../../client/sql.ts";
 import { type Batch, CHUNK_ENTRIES, COLUMNS, FIELDS, REFERENCES } from "./batch.ts";
 import { copyType } from "./binary-copy.ts";
@@ -48,13 +49,13 @@ const without = (except: readonly number[]) =>
 export const fromJson =
   (json: string): Incoming =>
   (except) =>
-    sql`with incoming as not materialized
+    sql`with incoming as ${LISTED}
     (select * from json_to_recordset(${json}::text::json) as r(${sql.raw(FIELD_LIST)}) ${without(except)})`;
 /**
  * The entries, from the table that a COPY filled. The limit is for the planner, which expects more rows than there are and would compile the statement.
  */
 export const fromTable: Incoming = (except) =>
-  sql`with incoming as not materialized
+  sql`with incoming as ${LISTED}
     (select * from ${sql.raw(INCOMING_TABLE)} as r ${without(except)} limit ${sql.raw(String(CHUNK_ENTRIES))})`;
 
 const DANGLING = sql.join(
@@ -72,6 +73,11 @@ const INSERT = sql.raw(`
   where not exists (select from dangling)`);
 /** Of two callers with the same ids one waits; in different orders each would wait for the other. */
 const ORDER = sql.raw("order by r.id, r.n");
+
+/** Whose entries they are. */
+export const ofOrganizations = (incoming: SQL): SQL => sql`${incoming}
+  select coalesce(json_agg(distinct coalesce(r."organizationId"::uuid, a.organization_id)), '[]') as organizations
+  from incoming as r left join public.agent_registry as a on a.id = r."agentId"`;
 
 /** What is asked of rows that are written, besides. */
 export interface Asked {
@@ -106,7 +112,7 @@ export const insert = (
     select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
   ),
   dangling as (${DANGLING}),
-  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict (id) do nothing returning ${charges || outcomes ? OF_NEW : sql.raw("id")})
+  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict do nothing returning ${charges || outcomes ? OF_NEW : sql.raw("id")})
   select count(*)::int as inserted, exists (select from dangling) as dangling,
     case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids,
     ${charges ? CHARGES : NO_LIST} as charges, ${outcomes ? OUTCOMES : NO_LIST} as outcomes
@@ -160,7 +166,7 @@ export const complete = (
 ): SQL => sql`${incoming},
   hidden as materialized (
     select r.n from incoming as r
-    where r.id is not null and not exists (select from public.agent_execution_logs as l where ${byKey("l.id", "r.id")})
+    where r.id is not null and not exists (select from ${LOG} as l where ${byKey("l.id", "r.id")})
   ), final as materialized (
     select distinct on (r.id) r.* from incoming as r
     where r.id is not null and r.status is distinct from 'running' ${isTolerant ? undefined : sql`and not exists (select from hidden)`}
@@ -168,13 +174,13 @@ export const complete = (
   ), locked as materialized (
     select l.* from final cross join lateral (
       select l.id, l.estimated_cost_usd as usd, l.metadata ? 'reserved_usd' as is_reserved
-      from public.agent_execution_logs as l
+      from ${LOG} as l
       where ${isKey("l.id", "final.id")} and ${sql.raw(OPEN)} order by l.id for no key update
     ) as l
   ), completed as (
     update public.agent_execution_logs as l set ${sql.raw(SET)}
     from locked join final as r on r.id = locked.id
-    where l.id = locked.id and ${sql.raw(OPEN)} and ${sql.raw(AGREES)}
+    where l.id = locked.id and ${sql.raw(OPEN)} and ${sql.raw(AGREES)}${ofOwn("l")}
     returning r.n, l.id, l.agent_id, l.organization_id, l.timestamp, coalesce(l.estimated_cost_usd, 0) - coalesce(locked.usd, 0) as usd,
       locked.is_reserved, l.action_type, l.status, l.latency_ms, l.metadata
   )
@@ -210,7 +216,7 @@ const DIFFERS = sql.raw(
 /** Of the ids that exist, but for those completed now: whose row holds something else. */
 export const differing = (incoming: SQL, done: Completed["completed"]): SQL => sql`${incoming}
   select r.n, r.id::text as id from incoming as r
-  cross join lateral (select * from public.agent_execution_logs as l where ${byKey("l.id", "r.id")}) as l
+  cross join lateral (select * from ${LOG} as l where ${byKey("l.id", "r.id")}) as l
   where r.n <> all (${textArray(done.map(({ n }) => String(n)))}::int[])
     and not (r.status is not distinct from 'running'
       and r.id = any (${textArray(done.map(({ id }) => id))}::uuid[]))
@@ -221,7 +227,7 @@ export const differing = (incoming: SQL, done: Completed["completed"]): SQL => s
 export const lockLogs = (logs: readonly string[]): SQL => sql`
   select from (select id from unnest(${textArray(logs)}::uuid[]) as given(id) order by id) as given
   cross join lateral (
-    select from public.agent_execution_logs as l where ${byKey("l.id", "given.id")} for no key update
+    select from ${LOG} as l where ${byKey("l.id", "given.id")} for no key update
   ) as locked`;
 
 const VECTORS = ["input_embedding", "output_embedding", "error_embedding"];
@@ -234,7 +240,7 @@ const arriving = (embeddings: readonly string[]): SQL => sql`
     select l.id, l.organization_id, ${vectors((vector) => `e.${vector}`)}
     from json_populate_recordset(null::public.execution_embeddings, ${`[${embeddings.join(",")}]`}::text::json) as e
     cross join lateral (
-      select id, organization_id from public.agent_execution_logs where ${byKey("id", "e.execution_log_id")}
+      select id, organization_id from ${LOG} as l where ${byKey("id", "e.execution_log_id")}
     ) as l
   )`;
 
@@ -242,14 +248,15 @@ const arriving = (embeddings: readonly string[]): SQL => sql`
 export const addEmbeddings = (embeddings: readonly string[]): SQL => sql`${arriving(embeddings)},
   added as (
     insert into public.execution_embeddings (execution_log_id, organization_id, ${vectors((vector) => vector)})
-    select e.id, e.organization_id, ${vectors((vector) => `e.${vector}`)} from e
-    where not exists (select from public.execution_embeddings as x where ${byKey("x.execution_log_id", "e.id")})
+    select e.id, ${ownOr("e.organization_id")}, ${vectors((vector) => `e.${vector}`)} from e
+    where not exists (select from ${EMBEDDINGS} as x where ${byKey("x.execution_log_id", "e.id")})
+    returning id -- without it Citus would COPY, which row-level security refuses
   )
   select e.id::text as id,
     (${vectors((vector) => `e.${vector} is not null and x.${vector} is null`, " or ")}) as lacks,
     coalesce(${vectors((vector) => `e.${vector} <> x.${vector}`, " or ")}, false) as differs
   from e cross join lateral (
-    select * from public.execution_embeddings as x where ${byKey("x.execution_log_id", "e.id")}
+    select * from ${EMBEDDINGS} as x where ${byKey("x.execution_log_id", "e.id")}
   ) as x`;
 
 /** What {@link addEmbeddings} answers. */
@@ -272,7 +279,7 @@ export const fillEmbeddings = (
   update public.execution_embeddings as x
   set ${vectors((vector) => `${vector} = case when e.replaces then coalesce(e.${vector}, x.${vector}) else coalesce(x.${vector}, e.${vector}) end`)}
   from (select *, id = any (${textArray(replacing)}::uuid[]) as replaces from e) as e
-  where x.execution_log_id = e.id`;
+  where x.execution_log_id = e.id${ofOwn("x")}`;
 
 /** What {@link insert} answers. */
 export interface Inserted {

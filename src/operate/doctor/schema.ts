@@ -89,14 +89,18 @@ export const references = checkOf<{ reference: string; table: string; columns: s
   "references",
   () => sql`
     select c.conname as reference, c.conrelid::regclass::text as table, string_agg(quote_ident(a.attname), ', ' order by k.position) as columns
-    from pg_constraint as c cross join unnest(c.conkey) with ordinality as k (attnum, position)
+    from pg_constraint as c
+    -- Where the organization is a part of a key, the rest finds the rows.
+    cross join lateral (select array_remove(c.conkey, (select attnum from pg_attribute
+      where attrelid = c.conrelid and attname = 'organization_id' and cardinality(c.conkey) > 1)) as keys) as asked
+    cross join unnest(keys) with ordinality as k (attnum, position)
     join pg_attribute as a on a.attrelid = c.conrelid and a.attnum = k.attnum
     where c.contype = 'f' and c.conparentid = 0
       and (c.conrelid in (select oid from ${ours} as ours) or c.confrelid in (select oid from ${ours} as ours))
       and not exists (
         select from pg_index as i join pg_class as index on index.oid = i.indexrelid join pg_am on pg_am.oid = index.relam
         where i.indrelid = c.conrelid and i.indisvalid and pg_am.amname in ('btree', 'hash')
-          and (i.indkey::int2[])[0:cardinality(c.conkey) - 1] @> c.conkey
+          and (i.indkey::int2[])[0:cardinality(keys) - 1] @> keys
           and (i.indpred is null or pg_get_expr(i.indpred, i.indrelid) in (
             select format('(%I IS NOT NULL)', attname) from pg_attribute where attrelid = c.conrelid and attnum = any (c.conkey))))
     group by c.oid, c.conname, c.conrelid order by 2, 1`,

@@ -11,6 +11,7 @@ import {
   extraObject,
   missingObject,
 } from "./findings.ts";
+import { hybridOf, isHybrid } from "./hybrid.ts";
 import { INDEXES, KINDS, comparable, isHarmless, parentOf, placeOf, relocated } from "./kinds.ts";
 import { lockMigrators } from "../migrate/lock.ts";
 import { MigrationError, pendingMigrations } from "../migrate/migrate.ts";
@@ -30,6 +31,9 @@ import { confinedTransaction } from "../../client/transaction.ts";
 export async function diff(db: Database): Promise<Finding[]> {
   return (await plannedFindings(db)).map(({ finding }) => finding);
 }
+
+/** What a database is compared with: what the migrations make, or what {@link hybridOf} makes of that. */
+export type Form = "plain" | "hybrid";
 
 /** What `repair` repairs. */
 export interface RepairOptions {
@@ -80,8 +84,9 @@ export async function repair(db: Database, options: RepairOptions = {}): Promise
 export async function applyRepairs(
   tx: Transaction,
   { only = ({ safe }) => safe }: RepairOptions = {},
+  form?: Form,
 ): Promise<RepairResult> {
-  const chosen = (await plannedFindings(tx)).filter(({ finding }) => only(finding));
+  const chosen = (await plannedFindings(tx, form)).filter(({ finding }) => only(finding));
   const steps = chosen.flatMap(({ finding: { object }, steps: own }) =>
     own.map((step) => ({ ...step, object })),
   );
@@ -143,11 +148,16 @@ export async function takenNames(db: Queryable): Promise<ReadonlyMap<string, str
   );
 }
 
-/** What {@link diff} finds, with what each finding is about. */
-export async function plannedFindings(db: Database): Promise<PlannedFinding[]> {
+/**
+ * What {@link diff} finds, with what each finding is about.
+ * @param form default: the one that the database has
+ */
+export async function plannedFindings(db: Database, form?: Form): Promise<PlannedFinding[]> {
   const tables = expectedOf("table").flatMap(({ path }) => path);
   const { objects, vectorSchema } = await readCatalog(db, tables);
-  const expected = KINDS.flatMap((kind) => expectedOf(kind)).map((object) =>
+  const plain = KINDS.flatMap((kind) => expectedOf(kind));
+  const wanted = (form ?? (isHybrid(objects) ? "hybrid" : "plain")) === "hybrid";
+  const expected = (wanted ? hybridOf(plain) : plain).map((object) =>
     relocated(object, vectorSchema),
   );
   const live = new Map(objects.map((object) => [placeOf(object), object]));
