@@ -165,5 +165,6 @@ async function streamed(rows: number, ...flags: string[]): Promise<Streamed> {
   await reset();
   const words = [...flags, "--import", "tsx", "bench/record-stream.ts", server.url, String(rows)];
   const { stdout } = await promisify(execFile)(process.execPath, words);
-  return JSON.parse(stdout) as Streamed;
+  const result: Streamed = JSON.parse(stdout);
+  return result;
 }
