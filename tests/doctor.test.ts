@@ -551,7 +551,7 @@ suite("doctor", (database) => {
       const found = async () => grave(await besides(tx));
       expect(await found()).toEqual([
         expect.stringMatching(
-          /^warning executions: rows that have been running for more than a day: 2 of 1 agents, since \d{4}-/,
+          /^warning executions: rows that have been running for more than a day: 1 of 1 agents, since \d{4}-/,
         ),
       ]);
       await expireExecutions(tx, { olderThan: new Date(Date.now() - 86_400_000) });

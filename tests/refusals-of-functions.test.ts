@@ -512,6 +512,14 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /refreshBudgets: agentId must be a uuid/,
     },
   ],
+  evidenceOverTime: [
+    {
+      refuse: asTenant((tx) =>
+        root.evidenceOverTime(tx, { id: ORGANIZATION, now: new Date(), points: 0 }),
+      ),
+      says: /points/,
+    },
+  ],
   refreshAbTest: [
     {
       refuse: asTenant((tx) => root.refreshAbTest(tx, { id: ORGANIZATION, alpha: 1 })),

@@ -155,7 +155,7 @@ suite("the page about a fleet", (database) => {
       (tx) => tx.insert(agentExecutionLogs).values(newExecutionLog({ agentId: tested.agentId })),
       { readOnly: true },
     );
-    await expect(writing).rejects.toMatchObject({ cause: { code: "25006" } });
+    await expect(writing).rejects.toThrow("write on the primary");
   });
 
   test("where nothing was recorded in the days it stands where the log ends", async () => {

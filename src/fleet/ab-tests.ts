@@ -235,15 +235,31 @@ export interface EvidenceSoFar {
   readonly treatment: ArmSoFar;
 }
 
+/** Which test, and how often to look. */
+export interface EvidenceOptions {
+  readonly id: string;
+  /** Until when, unless the test has ended before. Default: the database's clock. */
+  readonly now?: Date | undefined;
+  /** How many instants, 1 to 1,000. Default 48. */
+  readonly points?: number | undefined;
+}
+
+const OVER_TIME = lazy(() => {
+  const { id, now } = refreshShape();
+  return z.strictObject({ id, now, points: z.int().min(1).max(1000).default(48) });
+});
+
 /**
  * How the evidence of a test grew from its start to its end or `now`, at so many instants of equal distance. The last
  * is what {@link refreshAbTest} would compute now; those before count executions as they are known now. It only reads.
  * @returns nothing of a test that is not there or has not begun
+ * @throws {z.ZodError} before any SQL: what is wrong with the input
  */
 export async function evidenceOverTime(
   tx: Executor,
-  { id, now, points }: { readonly id: string; readonly now: Date; readonly points: number },
+  asked: EvidenceOptions,
 ): Promise<EvidenceSoFar[]> {
+  const { id, now, points } = parsed(OVER_TIME, asked);
   const found = await answered<Omit<EvidenceSoFar, "at"> & { at: string }>(
     tx,
     evidenceAt(id, now, points),
@@ -251,7 +267,7 @@ export async function evidenceOverTime(
   return found.map((point) => ({ ...point, at: new Date(point.at) }));
 }
 
-const evidenceAt = (id: string, now: Date, points: number): SQL => {
+const evidenceAt = (id: string, now: Date | undefined, points: number): SQL => {
   const arm = (name: string) =>
     sql.raw(
       `json_build_object('executions', coalesce(n_${name}, 0), 'successes', coalesce(s_${name}, 0))`,
