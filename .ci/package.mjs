@@ -17,7 +17,7 @@ import { tmpdir } from "node:os";
 import { join, posix } from "node:path";
 import { promisify } from "node:util";
 
-const MOST_KILOBYTES = 1400;
+const MOST_KILOBYTES = 1500;
 /** What an import may cost who bundles it, minified. */
 const MOST_BUNDLED = [
   ["one table of ./governance", 'export { agentRegistry } from "meta-agent-db/governance";', 70],
