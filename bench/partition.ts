@@ -29,6 +29,7 @@ async function cutAsOf(db: Database, months: number): Promise<void> {
       execute format('create table meta_agent_partitions.m%s partition of public.agent_execution_logs for values from (%L) to (%L)',
         to_char(at, 'YYYYMM'), meta_agent.uuidv7_floor(at at time zone 'UTC'), meta_agent.uuidv7_floor((at + interval '1 month') at time zone 'UTC'));
       execute format('alter table meta_agent_partitions.m%s enable row level security', to_char(at, 'YYYYMM'));
+      execute format('create statistics meta_agent_partitions.m%1$s_stats (dependencies) on agent_id, organization_id from meta_agent_partitions.m%1$s', to_char(at, 'YYYYMM'));
     end loop;
     execute format('create table meta_agent_partitions.rest partition of public.agent_execution_logs for values from (%L) to (%L)',
       meta_agent.uuidv7_floor((timestamp '2025-01-01' + interval '1 month' * ${months}) at time zone 'UTC'),
