@@ -1,5 +1,4 @@
 // Executions of about 1 kB, as bench:record records them.
-import { randomUUID } from "node:crypto";
 import { newExecutionLog } from "../src/testing.ts";
 
 export const organization = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`;
@@ -14,12 +13,9 @@ export interface Parents {
 export function newLog(n: number, agents: readonly Parents[]) {
   const parents = agents[n % agents.length];
   if (!parents) throw new Error("no agents");
-  const timestamp = new Date(START + n * 60);
-  const time48 = timestamp.getTime().toString(16).padStart(12, "0");
   return newExecutionLog({
     ...parents,
-    id: `${time48.slice(0, 8)}-${time48.slice(8)}-7${randomUUID().slice(15)}`,
-    timestamp,
+    timestamp: new Date(START + n * 60),
     actionName: "reply",
     inputData: { messages: [{ role: "user", content: "x".repeat(200) }] },
     outputData: { text: "y".repeat(400), tokens: [1, 2, 3] },

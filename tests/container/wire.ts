@@ -1,6 +1,5 @@
 /** A line to a server on which one message can be lost, held back, cut off or garbled. */
-import { once } from "node:events";
-import { type Socket, connect, createServer } from "node:net";
+import { type Line, layLine } from "./line.ts";
 
 /**
  * What happens to a message: `hold`, it never arrives and the line stays up; `mute`, it arrives and nothing
@@ -9,21 +8,15 @@ import { type Socket, connect, createServer } from "node:net";
  */
 export type Deed = "hold" | "mute" | "cut" | "sever" | "garble";
 
-export interface Wire {
-  /** The URL of the server, through the line. */
-  readonly url: string;
+export interface Wire extends Line {
   /** Does `deed` to the next message that holds `word`, and to no other. */
   arm(deed: Deed, word: string): void;
   /** Whether the deed was done. */
   isDone(): boolean;
-  close(): void;
 }
 
 /** Lays a line to the server of `url`. */
 export async function layWire(url: string): Promise<Wire> {
-  const through = new URL(url);
-  const to = { host: through.hostname, port: Number(through.port || 5432), noDelay: true };
-  const sockets = new Set<Socket>();
   let armed: { readonly deed: Deed; readonly word: string } | undefined;
   const strike = (message: Buffer): { deed: Deed; word: string } | undefined => {
     if (!armed || !message.includes(armed.word)) return undefined;
@@ -31,11 +24,7 @@ export async function layWire(url: string): Promise<Wire> {
     armed = undefined;
     return struck;
   };
-  const server = createServer((client) => {
-    const upstream = connect(to);
-    for (const socket of [client, upstream]) sockets.add(socket.on("error", () => {}));
-    client.once("close", () => upstream.destroy());
-    upstream.once("close", () => client.destroy());
+  const line = await layLine(url, (client, upstream) => {
     let deed: Deed | undefined;
     client.on("data", (message) => {
       if (deed === "hold") return;
@@ -50,21 +39,12 @@ export async function layWire(url: string): Promise<Wire> {
       else if (deed !== "mute") client.write(answer);
     });
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (typeof address !== "object" || !address) throw new Error("the line does not listen");
-  through.host = `127.0.0.1:${address.port}`;
   return {
-    url: through.href,
+    ...line,
     arm: (deed, word) => {
       armed = { deed, word };
     },
     isDone: () => armed === undefined,
-    close: () => {
-      server.close();
-      for (const socket of sockets) socket.destroy();
-    },
   };
 }
 
