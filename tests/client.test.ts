@@ -1,7 +1,7 @@
 import { eq, sql } from "drizzle-orm";
 import type { PgliteDatabase } from "drizzle-orm/pglite";
 import type { PostgresJsDatabase } from "drizzle-orm/postgres-js";
-import { expect, expectTypeOf, test } from "vitest";
+import { expect, expectTypeOf, test, vi } from "vitest";
 import { type Database, type Transaction, rows } from "../src/client/sql.ts";
 import {
   type Claims,
@@ -47,12 +47,15 @@ suite("withOrganization and withServiceRole", (database) => {
   });
 
   test("claims without a usable organization are warned of, once, outside of production", async () => {
+    // Once a process: files before this one may have been warned.
+    vi.resetModules();
+    const fresh = await import("../src/client/tenancy.ts");
     const warnings: Error[] = [];
     const listen = (warning: Error) => warnings.push(warning);
     const environment = process.env["NODE_ENV"];
     process.on("warning", listen);
     const count = async (claims: Claims, options?: TenantOptions) => {
-      const seen = await withOrganization(
+      const seen = await fresh.withOrganization(
         database.db,
         claims,
         async (tx) => rows(await tx.execute(sql`select 1 as n`)).length,

@@ -22,8 +22,14 @@ function factoryOf(table: PgTable): Factory {
   throw new Error(`no factory of src/testing.ts makes rows of ${getTableName(table)}: add one`);
 }
 
-/** The columns that name rows of other tables, by their names in TypeScript. */
-function referencesOf(table: PgTable): { key: string; parent: unknown }[] {
+interface Reference {
+  /** The column by its name in TypeScript. */
+  readonly key: string;
+  readonly parent: unknown;
+}
+
+/** The columns that name rows of other tables. */
+function findReferences(table: PgTable): Reference[] {
   const columns = Object.entries<AnyPgColumn>(getTableColumns(table));
   return getTableConfig(table).foreignKeys.flatMap((foreignKey) => {
     const { columns: own, foreignTable: parent } = foreignKey.reference();
@@ -33,11 +39,14 @@ function referencesOf(table: PgTable): { key: string; parent: unknown }[] {
   });
 }
 
+/** Found once: for each table that it is asked of, Drizzle makes all indexes and checks anew. */
+const references = new Map(TABLES.map((table) => [table, findReferences(table)]));
+
 /** As many rows as a row of another table may name: two prompts for a test, two agents for a dependency. */
 const needed = (table: PgTable) =>
   Math.max(
     1,
-    ...TABLES.map((other) => referencesOf(other).filter(({ parent }) => parent === table).length),
+    ...[...references.values()].map((of) => of.filter(({ parent }) => parent === table).length),
   );
 
 /**
@@ -46,11 +55,10 @@ const needed = (table: PgTable) =>
  */
 export function oneOfEach(): { table: PgTable; values: Values }[] {
   const newestFirst = new Map<unknown, string[]>();
-  return TABLES.flatMap((table) => {
+  return [...references].flatMap(([table, ofTable]) => {
     const make = factoryOf(table);
-    const references = referencesOf(table);
-    const parents = references.map(({ key, parent }, index) => {
-      const place = references.slice(0, index).filter((other) => other.parent === parent).length;
+    const parents = ofTable.map(({ key, parent }, index) => {
+      const place = ofTable.slice(0, index).filter((other) => other.parent === parent).length;
       return [key, newestFirst.get(parent)?.[place]];
     });
     const rows = Array.from({ length: needed(table) }, () => make(Object.fromEntries(parents)));

@@ -57,6 +57,7 @@ async function gateOf(query: Query): Promise<Gate> {
           "select pid from pg_locks where locktype = 'advisory' and objid = 4711 and not granted",
         );
         if (waiting) return waiting.pid;
+        await query("select pg_sleep(0.05)");
       }
     },
     open: async () => {

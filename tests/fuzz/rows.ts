@@ -42,12 +42,22 @@ function fieldsOf(table: PgTable, ids: Ids): Field[] {
   });
 }
 
-function referencesOf(table: PgTable): { name: string; parent: string }[] {
-  return getTableConfig(table).foreignKeys.flatMap((foreignKey) => {
+/** Asked for a table again it answers what it found: Drizzle makes all indexes and checks anew for each question. */
+function once<T>(find: (table: PgTable) => T): (table: PgTable) => T {
+  const found = new Map<PgTable, T>();
+  return (table) => {
+    const answer = found.get(table) ?? find(table);
+    found.set(table, answer);
+    return answer;
+  };
+}
+
+const referencesOf = once((table) =>
+  getTableConfig(table).foreignKeys.flatMap((foreignKey) => {
     const { columns, foreignTable } = foreignKey.reference();
     return columns.map(({ name }) => ({ name, parent: getTableName(foreignTable) }));
-  });
-}
+  }),
+);
 
 /** A column by its name in TypeScript. */
 export function columnOf(table: PgTable, key: string): AnyPgColumn {
@@ -58,7 +68,7 @@ export function columnOf(table: PgTable, key: string): AnyPgColumn {
 }
 
 /** The rules between columns, by the names that the columns have in TypeScript. */
-export function rulesOf(table: PgTable): (RowRule & { name: string; keys: string[] })[] {
+export const rulesOf = once((table): (RowRule & { name: string; keys: string[] })[] => {
   const keys = new Map(
     Object.entries<AnyPgColumn>(getTableColumns(table)).map(([key, { name }]) => [name, key]),
   );
@@ -68,7 +78,7 @@ export function rulesOf(table: PgTable): (RowRule & { name: string; keys: string
       ? [{ ...rule, name, keys: rule.columns.map((column) => keys.get(column) ?? "") }]
       : [];
   });
-}
+});
 
 /** The n-th row of a table with nothing but what it must have. */
 function leastRow(table: PgTable, ids: Ids, n: number): Row {
