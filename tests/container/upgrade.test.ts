@@ -12,6 +12,9 @@ const PREVIOUS = "0011_tenant_indexes";
 const place = MIGRATIONS.findIndex(({ name }) => name === PREVIOUS) + 1;
 const later = MIGRATIONS.slice(place).map(({ name }) => name);
 
+/** UPGRADE_LOGS is the long form. */
+const LOGS = Number(process.env["UPGRADE_LOGS"] ?? 2000);
+
 /** The database of the previous release, filled, then migrated to the newest. */
 const upgraded = { before: {}, after: {}, applied: [] as readonly string[] };
 
@@ -45,7 +48,7 @@ suite(
     const database = await openEmpty();
     await migrate(database.db, { migrations: MIGRATIONS.slice(0, place) });
     // By SQL of its own age: today's code names the columns of today.
-    await fillSeed(database, { agents: 20, logs: 2000 });
+    await fillSeed(database, { agents: 20, logs: LOGS });
     upgraded.before = await contents(database.query);
     upgraded.applied = (await migrate(database.db)).applied;
     upgraded.after = await contents(database.query, undefined, upgraded.before);
