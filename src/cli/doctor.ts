@@ -2,7 +2,7 @@ import { doctor } from "../operate/doctor/doctor.ts";
 import type { Diagnosis } from "../operate/doctor/check.ts";
 import { type TargetOptions, jsonOption, seconds, targetCommand, withTarget } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { out, print, printJson } from "./print.ts";
+import { finding, print, printJson } from "./print.ts";
 
 interface DoctorCommandOptions extends TargetOptions {
   readonly deep?: true;
@@ -35,8 +35,5 @@ export const doctorCommand = targetCommand("doctor", {
     }),
   );
 
-const COLORS = { error: out.red, warning: out.yellow, info: out.dim };
-
-function lines({ level, check, message, next }: Diagnosis): string {
-  return `${COLORS[level](level.padEnd(7))}  ${out.bold(check)}: ${message}\n         ${next}`;
-}
+const lines = ({ level, check, message, next }: Diagnosis): string =>
+  finding(level, check, message, next);

@@ -51,6 +51,19 @@ export function print(line = ""): void {
   process.stdout.write(`${visible(line, out)}\n`);
 }
 
+const LEVELS = { error: out.red, warning: out.yellow, info: out.dim };
+
+/** A finding as text: its level, where it is, what is so, and below it what else there is to say. */
+export function finding(
+  level: keyof typeof LEVELS,
+  where: string,
+  message: string,
+  ...below: readonly string[]
+): string {
+  const head = `${LEVELS[level](level.padEnd(7))}  ${out.bold(where)}: ${message}`;
+  return [head, ...below].join("\n         ");
+}
+
 /** SQL, on stdout: as it is for a pipe, since it is to run as it is. */
 export function printSql(text: string): void {
   if (process.stdout.isTTY) print(text);
