@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { type LintFinding, type SqlFile, lint } from "../operate/lint.ts";
 import { command, jsonOption } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { finding, out, print, printJson } from "./print.ts";
+import { finding, gauged, out, print, printJson } from "./print.ts";
 
 interface LintOptions {
   readonly from?: string;
@@ -24,7 +24,13 @@ export const lintCommand = command("lint", {
     if (from !== undefined && !names.includes(from)) {
       throw new Error(`--from ${from}: it is none of the files: ${names.join(", ")}`);
     }
-    const found = await lint(names.map(fileOf), from);
+    const files = names.map(fileOf);
+    const found = await gauged("opening the embedded database", (tell) =>
+      lint(files, {
+        from,
+        onFile: (name, done) => tell(name, { done, total: files.length, unit: "files" }),
+      }),
+    );
     if (json) printJson(found);
     else
       print(found.length > 0 ? found.map(lines).join("\n") : "nothing waits, and nothing breaks");

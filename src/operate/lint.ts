@@ -33,12 +33,22 @@ export interface LintFinding extends CheckResult {
   readonly check: "locks" | "schema" | "refused" | "transaction" | "skipped";
 }
 
+/** What of the files to judge, and what to tell meanwhile. */
+export interface LintOptions {
+  /** The first file to judge; of those before it is told what could not be run. Default: all are judged. */
+  readonly from?: string | undefined;
+  /** Called before each file, with the number of those that are done. */
+  readonly onFile?: ((name: string, done: number) => unknown) | undefined;
+}
+
 /**
  * Runs files in order and says what is wrong with them. Each is a transaction, as with `drizzle-kit migrate`, unless
  * it ends that itself. A table that a file makes is nobody's yet: who would wait for its locks?
- * @param from the first file to judge; of those before it is told what could not be run. Default: all are judged
  */
-export async function lint(files: readonly SqlFile[], from?: string): Promise<LintFinding[]> {
+export async function lint(
+  files: readonly SqlFile[],
+  { from, onFile }: LintOptions = {},
+): Promise<LintFinding[]> {
   const { client, db } = await openSnapshot();
   try {
     const findings: LintFinding[] = [];
@@ -48,6 +58,7 @@ export async function lint(files: readonly SqlFile[], from?: string): Promise<Li
     );
     let known: ReadonlySet<string> = new Set();
     for (const [index, file] of files.entries()) {
+      await onFile?.(file.name, index);
       const statements = await statementsOf(client, file.text);
       if (index > 0 && index === first) known = keysOf(await plannedFindings(db));
       const told = await confinedTransaction(db, async (tx) => {

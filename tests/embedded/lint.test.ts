@@ -32,7 +32,7 @@ const SHORT = "info: reads and writes of notes wait behind it";
 /** What is said of statements, each in a file of its own, beside tables that are there. */
 async function said(statements: readonly string[], tables = TABLES): Promise<string[][]> {
   const files = statements.map((text, index) => ({ name: String(index), text }));
-  const found = await lint([{ name: "tables", text: tables }, ...files], "0");
+  const found = await lint([{ name: "tables", text: tables }, ...files], { from: "0" });
   return files.map(({ name }) =>
     found.flatMap(({ file, level, message }) => (file === name ? [`${level}: ${message}`] : [])),
   );
@@ -266,7 +266,7 @@ describe("meta-agent-db lint", () => {
   });
   afterAll(() => rm(folder, { recursive: true }));
 
-  test("prints findings with file, line and what to do, as JSON too, and ends with 2", async () => {
+  test("prints findings with file, line and what to do, and ends with 2", async () => {
     const words = ["lint", file("0000.sql"), file("0001.sql"), "--from", file("0001.sql")];
     expect(await cli(words)).toEqual({
       code: 2,
@@ -276,16 +276,13 @@ describe("meta-agent-db lint", () => {
          CREATE INDEX CONCURRENTLY, outside of a transaction.
 `,
     });
-    const { stdout } = await cli([...words, "--json"]);
-    const found: object = JSON.parse(stdout);
-    expect(found).toMatchObject([{ file: file("0001.sql"), line: 1, check: "locks" }]);
   });
 
   test("of files without a fault, an empty one too, it ends with 0", async () => {
-    expect(await cli(["lint", file("0000.sql"), file("empty.sql")])).toEqual({
+    expect(await cli(["lint", "--json", file("0000.sql"), file("empty.sql")])).toEqual({
       code: 0,
       stderr: "",
-      stdout: "nothing waits, and nothing breaks\n",
+      stdout: "[]\n",
     });
   });
 
