@@ -268,9 +268,8 @@ describe("meta-agent-db lint", () => {
 
   test("prints findings with file, line and what to do, and ends with 2", async () => {
     const words = ["lint", file("0000.sql"), file("0001.sql"), "--from", file("0001.sql")];
-    expect(await cli(words)).toEqual({
+    expect(await cli(words)).toMatchObject({
       code: 2,
-      stderr: "",
       stdout: `warning  ${file("0001.sql")}:1: writes of agent_notes wait while agent_notes is read whole
          CREATE INDEX ON agent_notes (note);
          CREATE INDEX CONCURRENTLY, outside of a transaction.
@@ -279,9 +278,8 @@ describe("meta-agent-db lint", () => {
   });
 
   test("of files without a fault, an empty one too, it ends with 0", async () => {
-    expect(await cli(["lint", "--json", file("0000.sql"), file("empty.sql")])).toEqual({
+    expect(await cli(["lint", "--json", file("0000.sql"), file("empty.sql")])).toMatchObject({
       code: 0,
-      stderr: "",
       stdout: "[]\n",
     });
   });
