@@ -242,7 +242,7 @@ interface State {
   readonly parts: Readonly<Record<string, { readonly table: string; readonly kind: string }>>;
   /** That keep others from reading or writing. */
   readonly locks: readonly (readonly [relation: string, mode: string])[];
-  /** Whether it gives up where a lock is not to be had. */
+  /** Whether it waits for a lock as long as it takes: no lock_timeout is set. */
   readonly isPatient: boolean;
 }
 
