@@ -39,6 +39,7 @@ export {
   type EmbeddingIndexRebuild,
   type EmbeddingIndexState,
   type RebuildOptions,
+  type RebuildProgress,
   embeddingIndexStates,
   rebuildEmbeddingIndexes,
 } from "./operate/rebuild.ts";

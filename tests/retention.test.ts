@@ -120,10 +120,15 @@ describe.each(["as one table", "in months"])("a log %s", (form) => {
 
     test("takes logs and embeddings with it, and leaves metrics that no roll-up changes any more", async () => {
       const before = await left();
-      const { dropped, deleted } = await pruneLogs(database.db, { before: "2026-02-01" });
+      const told: string[] = [];
+      const { dropped, deleted } = await pruneLogs(database.db, {
+        before: "2026-02-01",
+        onDeleted: (done, of) => told.push(`${done} of ${of}`),
+      });
       expect({ dropped, deleted }).toEqual(
         form === "in months" ? { dropped: ["m202601"], deleted: 0 } : { dropped: [], deleted: 3 },
       );
+      expect(told.at(-1)).toBe(form === "in months" ? undefined : "3 of 3");
       expect(await left()).toEqual({ ...before, logs: 2, embeddings: 2 });
       expect(await pruned()).toEqual([{ before: "2026-02-01" }]);
       expect(await rollUp()).toEqual({ rows: 0, written: 0, removed: 0, capped: [] });

@@ -8,7 +8,7 @@ import {
   withTarget,
 } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { print, printJson, progress, table } from "./print.ts";
+import { gauged, print, printJson, progress, table } from "./print.ts";
 
 interface AdoptCommandOptions extends TargetOptions {
   readonly dryRun?: true;
@@ -38,13 +38,9 @@ export const adoptCommand = targetCommand("adopt", {
       ...target
     }: AdoptCommandOptions) =>
       withTarget(target, async ({ db }) => {
-        const result = await adopt(db, {
-          dryRun,
-          fillDefaults,
-          lockTimeout,
-          trustPublic,
-          onWait: progress,
-        });
+        const result = await gauged(dryRun ? "reading" : "taking over", () =>
+          adopt(db, { dryRun, fillDefaults, lockTimeout, trustPublic, onWait: progress }),
+        );
         if (!result.adopted) process.exitCode = EXIT.findings;
         if (json) printJson(result);
         else show(result, dryRun === true);

@@ -7,7 +7,7 @@ import {
   withTarget,
 } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { print, printJson, progress } from "./print.ts";
+import { gauged, print, printJson, tellingSteps } from "./print.ts";
 
 interface CitusCommandOptions extends TargetOptions {
   readonly apply?: true;
@@ -26,17 +26,15 @@ export const citusCommand = targetCommand("citus", {
   .action(({ apply, lockTimeout, json, ...target }: CitusCommandOptions) =>
     withTarget(target, async ({ db }) => {
       if (!apply) {
-        const plan = await planDistribution(db);
+        const plan = await gauged("reading the log", () => planDistribution(db));
         if (json) printJson(plan);
         else print(inWords(plan));
         if (plan.obstacles.length > 0) process.exitCode = EXIT.findings;
         return;
       }
-      const { distributed } = await distributeLogs(db, {
-        lockTimeout,
-        onStep: (what: string) => progress(`  ${what}`),
-        onWait: progress,
-      });
+      const { distributed } = await gauged("spreading", (tell) =>
+        distributeLogs(db, { lockTimeout, ...tellingSteps(tell) }),
+      );
       if (json) printJson({ distributed });
       else print(distributed ? "the log is spread over the workers" : "nothing to do");
     }),

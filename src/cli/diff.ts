@@ -10,7 +10,7 @@ import {
   withTarget,
 } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { out, printJson, printSql, progress } from "./print.ts";
+import { gauged, out, printJson, printSql, progress } from "./print.ts";
 
 interface DiffOptions extends TargetOptions {
   readonly json?: true;
@@ -35,7 +35,7 @@ export const diffCommand = targetCommand("diff", {
   .action(({ json, repair: mend, lockTimeout, ...target }: DiffOptions) =>
     withTarget(target, async ({ db }) => {
       const { repaired, remaining } = mend
-        ? await repair(db, { lockTimeout, onWait: progress })
+        ? await gauged("repairing", () => repair(db, { lockTimeout, onWait: progress }))
         : { repaired: [], remaining: await diff(db) };
       if (json) {
         printJson({ repaired, remaining });

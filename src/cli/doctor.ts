@@ -2,7 +2,7 @@ import { doctor } from "../operate/doctor/doctor.ts";
 import type { Diagnosis } from "../operate/doctor/check.ts";
 import { type TargetOptions, jsonOption, seconds, targetCommand, withTarget } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { out, print, printJson } from "./print.ts";
+import { finding, gauged, print, printJson } from "./print.ts";
 
 interface DoctorCommandOptions extends TargetOptions {
   readonly deep?: true;
@@ -28,15 +28,12 @@ export const doctorCommand = targetCommand("doctor", {
   .addOption(jsonOption())
   .action(({ deep, longTransaction, json, ...target }: DoctorCommandOptions) =>
     withTarget(target, async ({ db }) => {
-      const found = await doctor(db, { deep, longTransaction });
+      const found = await gauged("examining", () => doctor(db, { deep, longTransaction }));
       if (json) printJson(found);
       else print(found.length > 0 ? found.map(lines).join("\n") : "healthy");
       if (found.some(({ level }) => level !== "info")) process.exitCode = EXIT.findings;
     }),
   );
 
-const COLORS = { error: out.red, warning: out.yellow, info: out.dim };
-
-function lines({ level, check, message, next }: Diagnosis): string {
-  return `${COLORS[level](level.padEnd(7))}  ${out.bold(check)}: ${message}\n         ${next}`;
-}
+const lines = ({ level, check, message, next }: Diagnosis): string =>
+  finding(level, check, message, next);

@@ -8,13 +8,12 @@ import {
   IMPORT_FORMATS,
   type ImportFormat,
   type ImportOptions,
-  type ImportProgress,
   type ImportResult,
   importExecutions,
 } from "../ingest/import.ts";
 import { type TargetOptions, jsonOption, targetCommand, uuid, withTarget } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { err, print, printJson, progress, table } from "./print.ts";
+import { type Tell, err, gauged, print, printJson, progress, table } from "./print.ts";
 
 interface Options extends TargetOptions {
   readonly organization: string;
@@ -62,7 +61,9 @@ export const importCommand = targetCommand("import", {
     await withTarget(options, async ({ db }) => {
       const summaries: FileSummary[] = [];
       try {
-        for (const input of inputs) summaries.push(await imported(db, input, options));
+        await gauged("reading", async (tell) => {
+          for (const input of inputs) summaries.push(await imported(db, input, options, tell));
+        });
       } finally {
         // Of the files before one that cannot be read, too: they are stored.
         if (summaries.length > 0) {
@@ -102,10 +103,10 @@ async function imported(
   db: Database,
   input: Input,
   { organization, format, agent, start, success, content, dryRun = false }: Options,
+  tell: Tell,
 ): Promise<FileSummary> {
-  const { file } = input;
+  const { file, bytes: size = 0 } = input;
   const problems: ReadProblem[] = [];
-  const report = reporter(input);
   let stored = 0;
   const importing: ImportOptions = {
     ...{ organization, format, agent, start, success, dryRun },
@@ -118,7 +119,8 @@ async function imported(
     },
     onProgress(so) {
       stored = so.rows;
-      report(so);
+      const rowCount = `${so.rows.toLocaleString("en-US")} rows of ${file}`;
+      tell(rowCount, size > 0 ? { done: so.bytes, total: size, unit: "bytes" } : undefined);
     },
   };
   try {
@@ -134,22 +136,6 @@ async function imported(
       : "";
     throw new Error(`${file}: ${explain(cause)}${again}`, { cause });
   }
-}
-
-/** Says at most every two seconds how far it is. */
-function reporter({ file, bytes: size = 0 }: Input): (progress: ImportProgress) => void {
-  const start = performance.now();
-  let next = start + 2000;
-  return ({ bytes, rows }) => {
-    const now = performance.now();
-    if (now < next) return;
-    next = now + 2000;
-    const seconds = (now - start) / 1000;
-    const isKnown = size > 0 && bytes > 0;
-    const left = Math.ceil((seconds * (size - bytes)) / bytes);
-    const share = isKnown ? `, ${Math.floor((100 * bytes) / size)} %, ${left} s left` : "";
-    progress(err.dim(`${file}: ${rows} rows, ${Math.round(rows / seconds)} a second${share}`));
-  };
 }
 
 function show(summaries: readonly FileSummary[], { dryRun }: Pick<Options, "dryRun">): void {

@@ -26,6 +26,10 @@ const COMMANDS = {
     summary: "say what is healthy about a database and what is not",
     load: async () => (await import("./doctor.ts")).doctorCommand,
   },
+  lint: {
+    summary: "what migrations of yours would hold up or break",
+    load: async () => (await import("./lint.ts")).lintCommand,
+  },
   adopt: {
     summary: "take over a database made by hand or by another migrator",
     load: async () => (await import("./adopt.ts")).adoptCommand,

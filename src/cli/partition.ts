@@ -14,7 +14,7 @@ import {
   withTarget,
 } from "./command.ts";
 import { EXIT } from "./exit.ts";
-import { print, printJson, progress, table } from "./print.ts";
+import { gauged, print, printJson, table, tellingSteps } from "./print.ts";
 
 interface PartitionCommandOptions extends TargetOptions {
   readonly apply?: true;
@@ -46,25 +46,19 @@ export const partitionCommand = targetCommand("partition", {
   .action(({ apply, ahead, dropBefore, lockTimeout, json, ...target }: PartitionCommandOptions) =>
     withTarget(target, async ({ db }) => {
       if (!apply && ahead === undefined && dropBefore === undefined) {
-        const plan = await planPartitions(db);
+        const plan = await gauged("reading the log", () => planPartitions(db));
         if (json) printJson(plan);
         else print(inWords(plan));
         if (plan.obstacles.length > 0) process.exitCode = EXIT.findings;
         return;
       }
-      const told = {
-        lockTimeout,
-        onStep: (what: string) => progress(`  ${what}`),
-        onWait: progress,
-      };
-      const { converted, made } = await (apply ? partitionLogs : addPartitions)(db, {
-        ahead,
-        ...told,
-      });
+      const { converted, made } = await gauged("cutting", (tell) =>
+        (apply ? partitionLogs : addPartitions)(db, { ahead, lockTimeout, ...tellingSteps(tell) }),
+      );
+      const prune = (before: string) =>
+        gauged("removing", (tell) => pruneLogs(db, { before, lockTimeout, ...tellingSteps(tell) }));
       const { dropped, deleted } =
-        dropBefore === undefined
-          ? { dropped: [], deleted: 0 }
-          : await pruneLogs(db, { before: dropBefore, ...told });
+        dropBefore === undefined ? { dropped: [], deleted: 0 } : await prune(dropBefore);
       if (json) {
         printJson({ converted, made, dropped, deleted });
         return;

@@ -19,22 +19,111 @@ export function visible(text: string, { isColorSupported }: { isColorSupported: 
   });
 }
 
-let isLineOpen = false;
+/** What stands at the end of stderr: a line that is over, the first half of one, or one that will be written over. */
+let last: "over" | "half" | "passing" = "over";
+const ERASE = "\r\u001b[K";
+const FORMER = { over: "", half: "\n", passing: ERASE };
 
 /** A line of progress, on stderr. */
 export function progress(line: string): void {
-  process.stderr.write(`${isLineOpen ? "\n" : ""}${visible(line, err)}\n`);
-  isLineOpen = false;
+  process.stderr.write(`${FORMER[last]}${visible(line, err)}\n`);
+  last = "over";
 }
 
 /** The first half of a line of progress; {@link end} completes it. */
 export function begin(text: string): void {
   process.stderr.write(visible(text, err));
-  isLineOpen = true;
+  last = "half";
 }
 export function end(text: string): void {
   process.stderr.write(`${visible(text, err)}\n`);
-  isLineOpen = false;
+  last = "over";
+}
+
+/** How much of something is done. */
+export interface Extent {
+  readonly done: number;
+  readonly total: number;
+  /** What is counted: `rows`. */
+  readonly unit: string;
+}
+
+/** Tells what is being done now, and how far that is where it is known. */
+export type Tell = (what: string, extent?: Extent) => void;
+
+/** Milliseconds: what is quicker says nothing; in a pipe there is no line sooner after another. */
+const QUIET = 5000;
+
+/**
+ * Says on stderr how far `work` is, once it has lasted five seconds: on a terminal in one line that is rewritten each
+ * second and is gone at the end, in a pipe by a line each five seconds.
+ */
+export async function gauged<T>(what: string, work: (tell: Tell) => Promise<T>): Promise<T> {
+  const { stderr } = process;
+  let shown = performance.now();
+  const begun = shown;
+  let now: { what: string; since: number; extent?: Extent | undefined } = { what, since: begun };
+  let pause = QUIET;
+  const show = () => {
+    if (performance.now() - shown < pause) return;
+    shown = performance.now();
+    const { what: doing, since, extent } = now;
+    const text = howFar(doing, shown - (extent ? since : begun), extent);
+    if (!stderr.isTTY) return progress(text);
+    pause = 1000;
+    const line = visible(text, err).slice(0, Math.max(0, (stderr.columns || 80) - 1));
+    stderr.write(`${FORMER[last]}${err.dim(line)}`);
+    last = "passing";
+  };
+  const timer = setInterval(show, 1000);
+  try {
+    return await work((next, extent) => {
+      const { extent: former, since } = now;
+      const isSame = former && extent?.total === former.total && extent.done >= former.done;
+      now = { what: next, since: isSame ? since : performance.now(), extent };
+      show();
+    });
+  } finally {
+    clearInterval(timer);
+    if (last === "passing") {
+      stderr.write(ERASE);
+      last = "over";
+    }
+  }
+}
+
+/** What a function that works in steps tells of them. */
+export const tellingSteps = (tell: Tell) => ({
+  onStep(what: string) {
+    progress(`  ${what}`);
+    tell(what);
+  },
+  onWait: progress,
+  onDeleted: (done: number, total: number) => tell("deleting", { done, total, unit: "logs" }),
+});
+
+/**
+ * How far something is, with what matters first, since a narrow terminal shows no more:
+ * `41 %, 40 s left, 12,345 of 30,000 rows: agent_notes`.
+ * @param elapsed milliseconds
+ */
+export function howFar(what: string, elapsed: number, extent?: Extent): string {
+  if (extent === undefined || extent.total <= 0) return `${inTime(elapsed)}: ${what}`;
+  const { total, unit } = extent;
+  // What was estimated may be passed.
+  const done = Math.min(extent.done, total);
+  const count = [done, total].map((number) => number.toLocaleString("en-US")).join(" of ");
+  const left = done > 0 ? `, ${inTime((elapsed * (total - done)) / done)} left` : "";
+  return `${Math.floor((100 * done) / total)} %${left}, ${count} ${unit}: ${what}`;
+}
+
+/** A duration of so many milliseconds, by its two largest units. */
+function inTime(duration: number): string {
+  const seconds = Math.max(0, Math.ceil(duration / 1000));
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.ceil(seconds / 60);
+  if (seconds < 600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** Runs one step and says on stderr what it did and how long it took. */
@@ -49,6 +138,19 @@ export async function step<T>(work: () => Promise<T>, said: (result: T) => strin
 /** A line for a person, on stdout. */
 export function print(line = ""): void {
   process.stdout.write(`${visible(line, out)}\n`);
+}
+
+const LEVELS = { error: out.red, warning: out.yellow, info: out.dim };
+
+/** A finding as text: its level, where it is, what is so, and below it what else there is to say. */
+export function finding(
+  level: keyof typeof LEVELS,
+  where: string,
+  message: string,
+  ...below: readonly string[]
+): string {
+  const head = `${LEVELS[level](level.padEnd(7))}  ${out.bold(where)}: ${message}`;
+  return [head, ...below].join("\n         ");
 }
 
 /** SQL, on stdout: as it is for a pipe, since it is to run as it is. */

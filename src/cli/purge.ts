@@ -7,7 +7,7 @@ import {
   targetCommand,
   withTarget,
 } from "./command.ts";
-import { print, printJson, progress } from "./print.ts";
+import { gauged, print, printJson, tellingSteps } from "./print.ts";
 
 interface PurgeOptions extends TargetOptions {
   readonly before: string;
@@ -25,12 +25,9 @@ export const purgeCommand = targetCommand("purge", {
   .addOption(jsonOption())
   .action(({ before, lockTimeout, json, ...target }: PurgeOptions) =>
     withTarget(target, async ({ db }) => {
-      const removed = await pruneLogs(db, {
-        before,
-        lockTimeout,
-        onStep: (what) => progress(`  ${what}`),
-        onWait: progress,
-      });
+      const removed = await gauged("removing", (tell) =>
+        pruneLogs(db, { before, lockTimeout, ...tellingSteps(tell) }),
+      );
       if (json) printJson(removed);
       else {
         for (const name of removed.dropped) print(`dropped ${name}`);

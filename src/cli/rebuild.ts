@@ -1,6 +1,6 @@
 import { type EmbeddingIndexRebuild, rebuildEmbeddingIndexes } from "../operate/rebuild.ts";
-import { type TargetOptions, jsonOption, targetCommand, withTarget } from "./command.ts";
-import { print, printJson, table } from "./print.ts";
+import { type TargetOptions, jsonOption, targetCommand, targetUrl, withTarget } from "./command.ts";
+import { gauged, print, printJson, progress, table } from "./print.ts";
 
 export const rebuildCommand = targetCommand("rebuild", {
   description:
@@ -14,7 +14,18 @@ export const rebuildCommand = targetCommand("rebuild", {
   .addOption(jsonOption())
   .action(({ force, json, ...target }: TargetOptions & { force?: true; json?: true }) =>
     withTarget(target, async ({ db }) => {
-      const rebuilt = await rebuildEmbeddingIndexes(db, { force: force === true });
+      const isEmbedded = targetUrl(target) === undefined;
+      const rebuilt = await gauged("rebuilding", (tell) =>
+        rebuildEmbeddingIndexes(db, {
+          force: force === true,
+          onProgress({ index, number, of, phase, extent }) {
+            const what = `${index}, ${number} of ${of}`;
+            // The embedded database lets nothing else run while it builds, so that it is said at once.
+            if (isEmbedded && phase === undefined) progress(`  building ${what}`);
+            tell(`${what}, ${phase ?? "begun"}`, extent ?? undefined);
+          },
+        }),
+      );
       if (json) printJson(rebuilt);
       else print(table(["INDEX", "ROWS", "LISTS", "ACTION", "WHY"], rebuilt.map(cells)));
     }),

@@ -7,7 +7,7 @@ import { pageOf } from "../report/page.ts";
 import { type Plots, PlotsMissing, loadPlots } from "../report/plots.ts";
 import { type TargetOptions, targetCommand, uuid, withTarget } from "./command.ts";
 import { openFile } from "./open-file.ts";
-import { print } from "./print.ts";
+import { gauged, print } from "./print.ts";
 
 /** What to write, and where. */
 interface ReportOptions extends Asked {
@@ -44,7 +44,9 @@ export const reportCommand = targetCommand("report", {
     // Whoever misses a package is told before anything is read.
     const plots = await loadPlots();
     const asked = { organization, days, title, out };
-    const file = await withTarget(target, ({ db }) => writeReport(db, plots, asked));
+    const file = await withTarget(target, ({ db }) =>
+      gauged("reading", () => writeReport(db, plots, asked)),
+    );
     print(file);
     if (open) await openFile(file);
   });

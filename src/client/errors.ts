@@ -174,7 +174,7 @@ export function sayingWhereToWrite(error: unknown): unknown {
 }
 
 /** What PostgreSQL said, but for values and rows that it repeats. */
-function withoutValues(refusal: DatabaseError): DatabaseError {
+export function withoutValues(refusal: DatabaseError): DatabaseError {
   const { code, message, detail } = refusal;
   // A malformed value (class 22) stands in quotes at the end, or is the value that is out of range.
   const unquoted = code.startsWith("22") ? message.replace(/(: |^value )"[^]*"/, '$1"…"') : message;

@@ -1,9 +1,10 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { is, sql } from "drizzle-orm";
 import { PgTransaction } from "drizzle-orm/pg-core";
 import { drizzle } from "drizzle-orm/postgres-js";
 import type { Sql } from "postgres";
 import { schema } from "../client/schema.ts";
-import { type Database, type Queryable, one } from "../client/sql.ts";
+import { type Database, type Queryable, one, rows } from "../client/sql.ts";
 import { isConnectionLoss } from "../client/transaction.ts";
 import {
   DIMENSIONS,
@@ -73,6 +74,20 @@ export function problemOf({
 export interface RebuildOptions {
   /** Rebuild both, needed or not. */
   readonly force?: boolean;
+  /** Told when a build begins and, on a server, twice a second how far it is, as another connection of `db` sees it. */
+  readonly onProgress?: ((progress: RebuildProgress) => unknown) | undefined;
+}
+
+/** How far a rebuild is. */
+export interface RebuildProgress {
+  readonly index: string;
+  /** Which of the indexes it is, from 1, and of how many. */
+  readonly number: number;
+  readonly of: number;
+  /** What PostgreSQL does: `building index: loading tuples`. The embedded one does not say, nor one that begins. */
+  readonly phase?: string;
+  /** How much of the phase is done, where it counts something. */
+  readonly extent?: { readonly done: number; readonly total: number; readonly unit: string } | null;
 }
 
 /** What became of one index. */
@@ -104,7 +119,7 @@ export interface EmbeddingIndexRebuild {
  */
 export async function rebuildEmbeddingIndexes(
   db: Database,
-  { force = false }: RebuildOptions = {},
+  { force = false, onProgress }: RebuildOptions = {},
 ): Promise<EmbeddingIndexRebuild[]> {
   if (is(db, PgTransaction)) {
     throw new TypeError(
@@ -113,13 +128,20 @@ export async function rebuildEmbeddingIndexes(
   }
   return onOneConnection(db, async (session) => {
     const rebuilt: EmbeddingIndexRebuild[] = [];
-    for (const index of Object.values(EMBEDDING_INDEXES)) {
+    const indexes = Object.values(EMBEDDING_INDEXES);
+    for (const [at, index] of indexes.entries()) {
       await dropLeftovers(session, index);
-      rebuilt.push(await rebuildOne(session, index, force));
+      const place = { index: index.name, number: at + 1, of: indexes.length };
+      const watched: Watched = (work) =>
+        onProgress ? watching(db, session, place, onProgress, work) : work();
+      rebuilt.push(await rebuildOne(session, index, { force, watched }));
     }
     return rebuilt;
   });
 }
+
+/** Runs a build, and tells how far it is. */
+type Watched = (build: () => Promise<void>) => Promise<void>;
 
 const LOCK = sql`pg_catalog.hashtextextended('meta-agent-db rebuild', 0)`;
 
@@ -192,7 +214,7 @@ async function dropLeftovers(session: Queryable, { name }: EmbeddingIndex): Prom
 async function rebuildOne(
   session: Queryable,
   index: EmbeddingIndex,
-  force: boolean,
+  { force, watched }: { force: boolean; watched: Watched },
 ): Promise<EmbeddingIndexRebuild> {
   const { rows: count, lists: listsBefore, problem } = await stateOf(session, index);
   const facts = { index: index.name, rows: count, listsBefore, problem };
@@ -200,11 +222,55 @@ async function rebuildOne(
     return { ...facts, lists: listsBefore ?? 0, action: "kept" };
   }
   const lists = fittedLists(count);
-  await build(session, index, lists);
+  await watched(() => build(session, index, lists));
   await takePlace(session, index, count);
   await dropLeftovers(session, index);
   return { ...facts, lists, action: "rebuilt" };
 }
+
+/** @param place which index it is */
+async function watching(
+  db: Database,
+  session: Queryable,
+  place: Pick<RebuildProgress, "index" | "number" | "of">,
+  tell: (progress: RebuildProgress) => unknown,
+  work: () => Promise<void>,
+): Promise<void> {
+  await tell(place);
+  // The embedded database has one session, which builds.
+  if (!isPool(Reflect.get(db, "$client"))) return work();
+  const { pid } = await one<{ pid: number }>(
+    session,
+    sql`select pg_catalog.pg_backend_pid() as pid`,
+  );
+  const over = new AbortController();
+  const watch = async () => {
+    for (;;) {
+      await sleep(500, undefined, { signal: over.signal });
+      const [seen] = rows<Pick<RebuildProgress, "phase" | "extent">>(
+        await db.execute(progressOf(pid)),
+      );
+      if (seen && !over.signal.aborted) await tell({ ...place, ...seen });
+    }
+  };
+  // Not awaited at the end: a pool of one connection answers only when the build has given it back. What it cannot
+  // see is not the build's failure.
+  void watch().catch(() => {});
+  try {
+    await work();
+  } finally {
+    over.abort();
+  }
+}
+
+/** What a session that builds an index is at: it reads blocks, or puts rows in. While it waits, nothing counts. */
+const progressOf = (pid: number) => sql`
+  select phase, case when total > 0 and phase not like 'waiting%'
+    then pg_catalog.json_build_object('done', done, 'total', total, 'unit', unit) end as extent
+  from pg_catalog.pg_stat_progress_create_index
+  cross join lateral (select tuples_done, tuples_total, 'rows' where tuples_total > 0
+    union all select blocks_done, blocks_total, 'blocks' where tuples_total = 0) as counted (done, total, unit)
+  where pid = ${pid}`;
 
 async function build(
   session: Queryable,

@@ -13,6 +13,8 @@ import { PartitionError, type PartitionOptions, briefly, lockAll, run } from "./
 export interface PruneOptions extends Omit<PartitionOptions, "ahead"> {
   /** The first day that stays, UTC, `YYYY-MM-DD`. */
   readonly before: string;
+  /** Told after each transaction how many logs of those that are deleted one by one are gone. */
+  readonly onDeleted?: ((deleted: number, of: number) => unknown) | undefined;
 }
 
 /** What was removed. */
@@ -171,32 +173,38 @@ async function drop(
 async function deleteRest(
   db: Database,
   before: string,
-  { onStep }: PartitionOptions,
+  { onStep, onDeleted }: Omit<PruneOptions, "before">,
 ): Promise<number> {
   const days = await inOne(db, async (tx) =>
-    rows<{ day: string; since: string; until: string }>(
+    rows<{ day: string; since: string; until: string; logs: number }>(
       await tx.execute(sql`
-        select to_char(start at time zone 'UTC', 'YYYY-MM-DD') as day, to_json(start) #>> '{}' as since, to_json(start + interval '1 day') #>> '{}' as until
-        from (select date_trunc('day', timestamp, 'UTC') as start from public.agent_execution_logs
+        select logs, to_char(start at time zone 'UTC', 'YYYY-MM-DD') as day, to_json(start) #>> '{}' as since, to_json(start + interval '1 day') #>> '{}' as until
+        from (select date_trunc('day', timestamp, 'UTC') as start, count(*)::int as logs from public.agent_execution_logs
           where timestamp < ${midnight(before)} group by 1) as logged order by start`),
     ),
   );
+  const found = days.reduce((sum, { logs }) => sum + logs, 0);
   let deleted = 0;
   for (const { day, since, until } of days) {
-    const of = await inBatches(
+    const ofDay = await inBatches(
       db,
       sql`delete from public.agent_execution_logs where id in (
         select id from public.agent_execution_logs
         where timestamp >= ${since}::timestamptz and timestamp < ${until}::timestamptz limit ${BATCH}) returning id`,
+      (count) => onDeleted?.(deleted + count, found),
     );
-    deleted += of;
-    if (of > 0) await onStep?.(`${day}: ${of.toLocaleString("en-US")} logs deleted`);
+    deleted += ofDay;
+    if (ofDay > 0) await onStep?.(`${day}: ${ofDay.toLocaleString("en-US")} logs deleted`);
   }
   return deleted;
 }
 
 /** Each a transaction, until one has fewer rows than it may. */
-async function inBatches(db: Database, statement: SQL): Promise<number> {
+async function inBatches(
+  db: Database,
+  statement: SQL,
+  tell?: (count: number) => unknown,
+): Promise<number> {
   for (let total = 0; ;) {
     const { count } = await inOne(db, (tx) =>
       one<{ count: number }>(
@@ -205,6 +213,7 @@ async function inBatches(db: Database, statement: SQL): Promise<number> {
       ),
     );
     total += count;
+    await tell?.(total);
     if (count < BATCH) return total;
   }
 }

@@ -1,4 +1,4 @@
-import { spawn } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { appendFile, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -10,7 +10,17 @@ import { diff } from "../../src/operate/drift/diff.ts";
 import { MIGRATIONS } from "../../src/migrations.ts";
 import { TABLES } from "../../src/schema/all.ts";
 import { catalog } from "../catalog.ts";
-import { DRIZZLE_KIT, askStudio, cli, environment, finished, printed, start } from "../cli.ts";
+import {
+  DRIZZLE_KIT,
+  type Outcome,
+  askStudio,
+  cli,
+  environment,
+  finished,
+  mainFile,
+  printed,
+  start,
+} from "../cli.ts";
 import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
 import { administer, siblingUrl } from "../setup/server.ts";
 
@@ -261,6 +271,36 @@ describe.skipIf(inject("server") === "")("the command line against a server", ()
     expect(await cli(["rebuild", "--force", "--url", database.url])).toMatchObject({ code: 0 });
     expect(await diff(database.db)).toEqual([]);
   });
+
+  test("rebuild says from its fifth second on how far it is: in lines, or in one that a narrow terminal rewrites", async () => {
+    const words = ["rebuild", "--force", "--url", database.url];
+    /** Runs it beside a transaction that has written, until its progress is to be seen. */
+    const held = async (begin: () => ChildProcess, stream: "stdout" | "stderr", line: RegExp) => {
+      let outcome: Promise<Outcome> | undefined;
+      await database.rolledBack(async (query) => {
+        await query("lock table execution_embeddings in row exclusive mode");
+        const rebuilding = begin();
+        outcome = finished(rebuilding);
+        await printed(rebuilding[stream], line);
+      });
+      return outcome;
+    };
+    const terminal = ["stty cols 40;", process.execPath, mainFile(), ...words].join(" ");
+    const rewritten = await held(
+      () => spawn("script", ["-qec", terminal, "/dev/null"], { env: environment() }),
+      "stdout",
+      /\r.\[K\d+ s: idx_input_embedding, 1 of 2, w[a-z]{2,4}(?![a-z])/,
+    );
+    expect(rewritten?.code).toBe(0);
+    // When it is done nothing of it is left in the way.
+    expect(rewritten?.stdout).toMatch(/\r.\[K(?:INDEX|idx_input_embedding)/);
+    const piped = await held(
+      () => start(words),
+      "stderr",
+      /^\d+ s: idx_input_embedding, 1 of 2, waiting for writers before build$/m,
+    );
+    expect(piped).toMatchObject({ code: 0, stderr: expect.not.stringContaining("\r") });
+  }, 60_000);
 
   test("drizzle-kit studio serves all 21 tables", async () => {
     const port = await freePort(0);

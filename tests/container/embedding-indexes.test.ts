@@ -5,7 +5,11 @@ import postgres from "postgres";
 import { expect, test, vi } from "vitest";
 import { schema } from "../../src/client/schema.ts";
 import { withOrganization, withServiceRole } from "../../src/client/tenancy.ts";
-import { embeddingIndexStates, rebuildEmbeddingIndexes } from "../../src/operate/rebuild.ts";
+import {
+  type RebuildProgress,
+  embeddingIndexStates,
+  rebuildEmbeddingIndexes,
+} from "../../src/operate/rebuild.ts";
 import { databaseError } from "../../src/client/errors.ts";
 import { agentExecutionLogs, agentRegistry } from "../../src/schema/index.ts";
 import { findSimilarExecutions } from "../../src/fleet/search.ts";
@@ -188,7 +192,7 @@ suite("rebuild of the embedding indexes", (database) => {
     expect(await refusal).toBe("25001");
   });
 
-  test("is needed from 10,000 rows on, and again when the file is another", async () => {
+  test("is needed from 10,000 rows on, and again when the file is another; how far it is can be told", async () => {
     const { db, query } = database;
     const input = async () => (await embeddingIndexStates(db))[0];
     const comment = (text: string) =>
@@ -203,6 +207,20 @@ suite("rebuild of the embedding indexes", (database) => {
       { rows: 0, action: "kept" },
     ]);
     expect(await input()).toMatchObject({ builtOver: 10_000, problem: undefined });
+    const told: RebuildProgress[] = [];
+    // A build may be over before anybody looks.
+    for (let tries = 0; tries < 5 && !told.some(({ extent }) => extent); tries++) {
+      await rebuildEmbeddingIndexes(db, { force: true, onProgress: (so) => told.push(so) });
+    }
+    expect(told[0]).toEqual({ index: "idx_input_embedding", number: 1, of: 2 });
+    expect(told).toContainEqual({ index: "idx_error_embedding", number: 2, of: 2 });
+    const counted = told.flatMap(({ phase, extent }) => (extent ? [{ phase, ...extent }] : []));
+    expect(counted.length).toBeGreaterThan(0);
+    for (const { phase, done, total, unit } of counted) {
+      expect(phase).toMatch(/^(building index|index validation)/);
+      expect(["rows", "blocks"]).toContain(unit);
+      expect(done).toBeLessThanOrEqual(total);
+    }
     await comment("Built over 9999 rows, file ?.");
     expect(await input()).toMatchObject({ problem: "built over 9999 rows, now 10000" });
     await comment("Somebody''s own words.");

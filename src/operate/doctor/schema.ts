@@ -3,6 +3,7 @@ import { sql } from "drizzle-orm";
 import { type Database, textArray } from "../../client/sql.ts";
 import { EMBEDDING_INDEXES, ENOUGH_ROWS } from "../../fleet/embedding-index.ts";
 import { plannedFindings } from "../drift/diff.ts";
+import type { PlannedFinding } from "../drift/findings.ts";
 import { isMinor } from "../drift/kinds.ts";
 import { embeddingIndexStates, fittedLists } from "../rebuild.ts";
 import { UnreadableJournalError } from "../migrate/journal.ts";
@@ -78,12 +79,26 @@ const drift = async (db: Database): Promise<CheckResult[]> =>
           !live.facts.isOfPartitions
         ),
     )
-    .map(({ object: { kind }, finding: { object, problem, why, repair, safe } }) =>
-      (isMinor(kind, problem) ? warning : error)(
-        `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,
-        safe ? "meta-agent-db diff --repair" : repair.map((statement) => `${statement};`).join(" "),
+    .map((planned) =>
+      differenceOf(
+        planned,
+        planned.finding.safe ? "meta-agent-db diff --repair" : repairOf(planned),
       ),
     );
+
+/** A difference as a finding. */
+export const differenceOf = (
+  { object: { kind }, finding: { object, problem, why } }: PlannedFinding,
+  next: string,
+): CheckResult =>
+  (isMinor(kind, problem) ? warning : error)(
+    `${object} is ${problem === "extra" ? "not of the migrations" : problem}. ${why}`,
+    next,
+  );
+
+/** The statements that bring it back, in a line. */
+export const repairOf = ({ finding: { repair } }: PlannedFinding): string =>
+  repair.map((statement) => `${statement};`).join(" ");
 
 export const references = checkOf<{ reference: string; table: string; columns: string }>(
   "references",
