@@ -126,6 +126,13 @@ export interface LargeOrganization {
   readonly embeddings: number;
 }
 
+/** Organizations alike. */
+export interface SmallOrganizations extends LargeOrganization {
+  readonly organizations: number;
+}
+
+const SMALL: SmallOrganizations = { organizations: 4000, agents: 1, logs: 2, embeddings: 2 };
+
 /** The large organization, and what to ask of it. */
 export interface SkewedTenant extends Tenant {
   /** The one prompt of the agent, not active yet. */
@@ -135,19 +142,23 @@ export interface SkewedTenant extends Tenant {
 }
 
 /**
- * Fills an empty database with one large organization among 4,000 small ones, of one agent, 2 logs and
- * as many embeddings each. Autovacuum keeps off: the caller decides what the planner knows.
+ * Fills an empty database with one large organization among small ones, by default 4,000 of one agent, 2 logs
+ * and as many embeddings each. Autovacuum keeps off: the caller decides what the planner knows.
  */
-export async function fillSkewed(db: Database, large: LargeOrganization): Promise<SkewedTenant> {
+export async function fillSkewed(
+  db: Database,
+  large: LargeOrganization,
+  small = SMALL,
+): Promise<SkewedTenant> {
   const day = "2026-10-31";
-  /** `n` numbers what an organization has, from 0: of the large one, which is 0, `most`, of a small one `few`. */
-  const each = (most: number, few: number) => `(
-      select 0 as o, n from generate_series(0, ${most - 1}) as n union all
-      select o, n from generate_series(1, 4000) as o, generate_series(0, ${few - 1}) as n
+  /** `n` numbers what an organization has, from 0; the large one is 0. */
+  const each = (what: keyof LargeOrganization) => `(
+      select 0 as o, n from generate_series(0, ${large[what] - 1}) as n union all
+      select o, n from generate_series(1, ${small.organizations}) as o, generate_series(0, ${small[what] - 1}) as n
     ) as one`;
   const agent = key(
     "9000",
-    `o * 1000000::bigint + n % case o when 0 then ${large.agents} else 1 end`,
+    `o * 1000000::bigint + n % case o when 0 then ${large.agents} else ${small.agents} end`,
   );
   const log = key("d000", "o * 1000000::bigint + n");
   for (const statement of [
@@ -157,7 +168,7 @@ export async function fillSkewed(db: Database, large: LargeOrganization): Promis
         : [],
     ),
     `insert into agent_registry (id, agent_name, display_name, category, organization_id)
-      select ${agent}, 'agent ' || o || '/' || n, 'Agent', 'operations', ${ORGANIZATION} from ${each(large.agents, 1)}`,
+      select ${agent}, 'agent ' || o || '/' || n, 'Agent', 'operations', ${ORGANIZATION} from ${each("agents")}`,
     `insert into agent_prompts (id, agent_id, version, system_prompt, organization_id)
       select ('00000000-0000-4000-a000-' || right(id::text, 12))::uuid, id, '1', 'You are helpful.', organization_id
       from agent_registry`,
@@ -167,10 +178,10 @@ export async function fillSkewed(db: Database, large: LargeOrganization): Promis
       select ${log}, ${agent}, ${log}, timestamptz '${day}Z' + n * interval '1 day' / ${large.logs}, 'llm_call',
         jsonb_build_object('text', repeat('x', 250)), ${chance("n")} % 5000,
         case when n % 37 = 0 then 'failure' else 'success' end, case when n % 37 = 0 then 'refused' end, n % 100, ${ORGANIZATION}
-      from ${each(large.logs, 2)} order by n, o`,
+      from ${each("logs")} order by n, o`,
     `insert into execution_embeddings (execution_log_id, organization_id, input_embedding)
       select ${log}, ${ORGANIZATION}, array_cat(array[cos(n), sin(n)], array_fill(0.01::float8, array[1534]))::vector
-      from ${each(large.embeddings, 2)}`,
+      from ${each("embeddings")}`,
   ]) {
     await db.execute(sql.raw(statement));
   }

@@ -317,6 +317,42 @@ CREATE FUNCTION meta_agent.own_learning_log_row(row_id uuid) RETURNS boolean
     AS $$ SELECT EXISTS (SELECT FROM public.learning_log AS p
          WHERE p.id = row_id AND p.organization_id = meta_agent.current_organization_id()) $$;
 
+CREATE FUNCTION meta_agent.own_log_references() RETURNS TABLE(agent_id uuid, has_prompt boolean, prompt_or_agent uuid)
+    LANGUAGE plpgsql STABLE ROWS 100 PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+DECLARE
+  named CONSTANT text := current_setting('meta_agent.log_references', true);
+  digits CONSTANT text := '123456789abcdefABCDEF';
+  zeros CONSTANT text := '000000000000000000000';
+  nil CONSTANT text := '00000000-0000-0000-0000-000000000000';
+  caller uuid;
+BEGIN
+  IF length(named) BETWEEN 1 AND 40000 THEN
+    caller := meta_agent.current_organization_id();
+    RETURN QUERY
+      SELECT a.id, p.id IS NOT NULL, coalesce(p.id, a.id)
+      FROM string_to_table(named, ',') AS pair
+      CROSS JOIN LATERAL (SELECT split_part(pair, '/', 1) AS agent, split_part(pair, '/', 2) AS prompt OFFSET 0) AS said
+      CROSS JOIN LATERAL (
+        SELECT CASE WHEN translate(said.agent, digits, zeros) = nil THEN said.agent::uuid END AS agent,
+          CASE WHEN translate(said.prompt, digits, zeros) = nil THEN said.prompt::uuid END AS prompt
+        OFFSET 0
+      ) AS given
+      -- By key; the planner takes the average organization's index for as good.
+      CROSS JOIN LATERAL (
+        SELECT r.id FROM public.agent_registry AS r
+        WHERE r.id = ANY (ARRAY[given.agent]) AND r.id BETWEEN given.agent AND given.agent AND r.organization_id = caller
+        ORDER BY r.id OFFSET 0
+      ) AS a
+      LEFT JOIN LATERAL (
+        SELECT r.id FROM public.agent_prompts AS r
+        WHERE r.id = ANY (ARRAY[given.prompt]) AND r.id BETWEEN given.prompt AND given.prompt AND r.organization_id = caller
+        ORDER BY r.id OFFSET 0
+      ) AS p ON true;
+  END IF;
+END $$;
+
 CREATE FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone DEFAULT NULL::timestamp with time zone) RETURNS TABLE(agent uuid, circuit_state text, has_changed boolean)
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -2031,11 +2067,14 @@ CREATE POLICY "Users add own org learnings" ON public.learning_log FOR INSERT TO
    FROM public.ab_tests p
   WHERE ((p.id = learning_log.related_ab_test_id) AND (p.organization_id = learning_log.organization_id))))) AND ((superseded_by IS NULL) OR meta_agent.own_learning_log_row(superseded_by))));
 
-CREATE POLICY "Users add own org logs" ON public.agent_execution_logs FOR INSERT TO authenticated WITH CHECK (((organization_id = ( SELECT meta_agent.current_organization_id() AS current_organization_id)) AND (EXISTS ( SELECT
+CREATE POLICY "Users add own org logs" ON public.agent_execution_logs FOR INSERT TO authenticated WITH CHECK (((organization_id = ( SELECT meta_agent.current_organization_id() AS current_organization_id)) AND (((agent_id, (prompt_version_id IS NOT NULL), COALESCE(prompt_version_id, agent_id)) IN ( SELECT r.agent_id,
+    r.has_prompt,
+    r.prompt_or_agent
+   FROM meta_agent.own_log_references() r(agent_id, has_prompt, prompt_or_agent))) OR ((EXISTS ( SELECT
    FROM public.agent_registry p
   WHERE ((p.id = agent_execution_logs.agent_id) AND (p.organization_id = agent_execution_logs.organization_id)))) AND ((prompt_version_id IS NULL) OR (EXISTS ( SELECT
    FROM public.agent_prompts p
-  WHERE ((p.id = agent_execution_logs.prompt_version_id) AND (p.organization_id = agent_execution_logs.organization_id)))))));
+  WHERE ((p.id = agent_execution_logs.prompt_version_id) AND (p.organization_id = agent_execution_logs.organization_id)))))))));
 
 CREATE POLICY "Users add own org metrics" ON public.agent_performance_metrics FOR INSERT TO authenticated WITH CHECK (((organization_id = ( SELECT meta_agent.current_organization_id() AS current_organization_id)) AND (EXISTS ( SELECT
    FROM public.agent_registry p
@@ -2372,6 +2411,10 @@ GRANT ALL ON FUNCTION meta_agent.own_agent_prompts_row(row_id uuid) TO service_r
 REVOKE ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) TO authenticated;
 GRANT ALL ON FUNCTION meta_agent.own_learning_log_row(row_id uuid) TO service_role;
+
+REVOKE ALL ON FUNCTION meta_agent.own_log_references() FROM PUBLIC;
+GRANT ALL ON FUNCTION meta_agent.own_log_references() TO authenticated;
+GRANT ALL ON FUNCTION meta_agent.own_log_references() TO service_role;
 
 REVOKE ALL ON FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone) FROM PUBLIC;
 GRANT ALL ON FUNCTION meta_agent.record_outcomes(outcomes json, instant timestamp with time zone) TO authenticated;

@@ -608,6 +608,20 @@ suite("recordExecutions", (database) => {
     });
   });
 
+  test("what policies are told to look up for many is forgotten with them, and refused like any other", async () => {
+    const told = sql`select current_setting('meta_agent.log_references', true) as pairs`;
+    await asUs(async (tx) => {
+      await recordExecutions(tx, executions(600));
+      expect(rows<{ pairs: string | null }>(await tx.execute(told))[0]?.pairs || "").toBe("");
+      const strange = [...executions(600), execution({ agentId: foreign.id })];
+      expect(await refusal(recordExecutions(tx, strange))).toEqual([
+        { path: [600, "agentId"], message: expect.stringContaining("no row that the caller sees") },
+      ]);
+      expect(rows<{ pairs: string | null }>(await tx.execute(told))[0]?.pairs || "").toBe("");
+      expect((await recordExecutions(tx, executions(600))).inserted).toBe(600);
+    });
+  });
+
   test("calls in one transaction take turns, and a savepoint between them may be undone", async () => {
     await asUs(async (tx) => {
       const before = Number(await countOf(tx));

@@ -234,6 +234,15 @@ suite("one large organization among 4,000 small ones", (database) => {
       expect(both.all).toBeLessThan(20 * entries.length);
     });
 
+    test("recording many looks up what they refer to once, but for each row's two foreign keys", async () => {
+      const { agentId, promptId: promptVersionId } = tenant;
+      const entries = Array.from({ length: 1000 }, () =>
+        newExecutionLog({ agentId, promptVersionId }),
+      );
+      const read = await rowsRead((tx) => recordExecutions(tx, entries));
+      expect(read.all).toBeLessThan(2 * entries.length + 50);
+    });
+
     test("alerts are raised, claimed, sent and resolved by their own rows, however many were resolved before", async () => {
       const { agentId } = tenant;
       const incident = {

@@ -4,6 +4,7 @@ import * as helpers from "./helpers.ts";
 import * as lints from "./lints.ts";
 import {
   APP,
+  CALLER,
   TOP,
   UUID,
   everywhere,
@@ -13,13 +14,36 @@ import {
   perTable,
   uuidFrom,
 } from "./places.ts";
+import * as references from "./references.ts";
 import * as rows from "./rows.ts";
 
 const OWN_ROW = ["own_agent_prompts_row", "own_learning_log_row"];
 const LEARNINGS = "latest_learnings";
-const HELPERS = ["current_organization_id", ...OWN_ROW, LEARNINGS];
+const REFERENCES = "own_log_references";
+const HELPERS = ["current_organization_id", ...OWN_ROW, LEARNINGS, REFERENCES];
 /** For the owner alone. */
 const INTERNAL = ["isolate", "touch_updated_at", "roll_budget", "mirror_circuit"];
+
+const foundBy = (parent: string, id: string) =>
+  `select r.id from public.${parent} as r where r.id = ${id}`;
+
+/** The function that looks up what new logs name, with another way to do it. */
+const logReferences =
+  (find: (parent: string, id: string) => string, as = ""): Mutation["breaks"] =>
+  () => [
+    {
+      targets: ["agent_execution_logs"],
+      statements: [
+        `create or replace function meta_agent.own_log_references()
+         returns table (agent_id uuid, has_prompt boolean, prompt_or_agent uuid)
+         language sql stable parallel safe ${as} set search_path = pg_catalog, pg_temp as $$
+           select a.id, p.id is not null, coalesce(p.id, a.id)
+           from string_to_table(nullif(current_setting('meta_agent.log_references', true), ''), ',') as pair
+           cross join lateral (${find("agent_registry", "split_part(pair, '/', 1)::uuid")}) as a (id)
+           left join lateral (${find("agent_prompts", "nullif(split_part(pair, '/', 2), '')::uuid")}) as p (id) on true $$`,
+      ],
+    },
+  ];
 
 export const claimBreaks: Mutation[] = [
   {
@@ -150,6 +174,42 @@ export const functionBreaks: Mutation[] = [
     ],
   },
   {
+    kind: "what new logs refer to is believed as it is named",
+    caughtBy: [references.namedReferences],
+    breaks: logReferences((_, id) => `select ${id}`),
+  },
+  {
+    kind: "the prompts that new logs name are believed",
+    caughtBy: [references.namedReferences],
+    breaks: logReferences((parent, id) =>
+      parent === "agent_registry" ? foundBy(parent, id) : `select ${id}`,
+    ),
+  },
+  {
+    kind: "what new logs name is looked up among the rows of all",
+    caughtBy: [references.namedReferences],
+    breaks: logReferences(foundBy, "security definer"),
+  },
+  {
+    kind: "a name that is no uuid stops the insert",
+    caughtBy: [references.namedReferences],
+    breaks: logReferences(foundBy),
+  },
+  {
+    kind: "the policy of new logs does not ask whether the pair has a prompt",
+    caughtBy: [references.namedReferences],
+    breaks: () => [
+      {
+        targets: ["agent_execution_logs"],
+        statements: [
+          `alter policy "Users add own org logs" on public.agent_execution_logs with check (
+            organization_id = ${CALLER} and (agent_id, coalesce(prompt_version_id, agent_id))
+              in (select agent_id, prompt_or_agent from meta_agent.own_log_references()))`,
+        ],
+      },
+    ],
+  },
+  {
     kind: "EXECUTE of what answers an organization for service_role, which has none",
     caughtBy: [lints.execution, helpers.learningsBySubject],
     breaks: () => [
@@ -160,10 +220,10 @@ export const functionBreaks: Mutation[] = [
     ],
   },
   {
-    kind: "the tenancy helper runs as the owner",
+    kind: "a helper that runs as its caller runs as the owner",
     caughtBy: [lints.definers],
     breaks: perFunction(
-      ["current_organization_id", "uuidv7"],
+      ["current_organization_id", "uuidv7", REFERENCES],
       (path) => `alter ${path} security definer`,
     ),
   },

@@ -98,7 +98,7 @@ export const wrapped = lint(
 );
 
 export const sources = lint(
-  "no policy and no helper asks for a role claim, user_metadata, or any other setting",
+  "no policy asks for a role claim, user_metadata, or any other setting, and no helper decides by one",
   `select format('%s: "%s" asks for something else than the organization', table_name, name) as violation
    from policies cross join lateral (values (old_row), (new_row)) as condition (text)
    where text ~ 'current_setting|_user\\M|current_role|auth\\.|jwt|metadata'

@@ -8,7 +8,16 @@ import {
   owner,
   tenant,
 } from "./attack.ts";
-import { anotherRow, copyOf, insertOf, newId, isParent, parentOf, uuids } from "./statements.ts";
+import {
+  anotherRow,
+  copyOf,
+  insertOf,
+  literal,
+  newId,
+  isParent,
+  parentOf,
+  uuids,
+} from "./statements.ts";
 import type { ForeignKey, Table } from "./survey.ts";
 import { counts, refused, told } from "./verdicts.ts";
 
@@ -174,10 +183,74 @@ export const throughParents = guarantee(
   },
 );
 
+const LOGS = "agent_execution_logs";
+
+// The recorder says what its rows refer to, for it to be looked up once. So may anybody, and anything.
+export const namedReferences = guarantee(
+  "naming what new logs refer to opens no row of another organization and closes none of its own",
+  (ground) => {
+    const { fixture, tables } = ground;
+    const table = tables.find(({ name }) => name === LOGS);
+    if (!table) throw new Error(`no table ${LOGS}`);
+    const { north, south } = fixture;
+    const ids = (parent: string) =>
+      [north, south, null].map((organization) => fixture.row(parent, organization).id);
+    const [agents, prompts] = [ids("agent_registry"), ids("agent_prompts")];
+    const [agent = "", theirAgent = ""] = agents;
+    const [prompt = "", theirPrompt = ""] = prompts;
+    const pairs = agents.flatMap((a) => ["", a, ...prompts].map((p) => `${a}/${p}`)).join(",");
+    const refer = (named: string, agentId: string, promptId: string | null): Step[] => [
+      // A prompt of another organization may have any id that is not taken, an agent's of the caller too.
+      [
+        owner,
+        `insert into public.agent_prompts (id, agent_id, version, system_prompt, organization_id)
+         select '${agent}', agent_id, 'trap', system_prompt, organization_id from public.agent_prompts where id = '${theirPrompt}'`,
+      ],
+      [tenant(north), `select set_config('meta_agent.log_references', ${literal(named)}, true)`],
+      [
+        tenant(north),
+        insertOf(table, {
+          ...anotherRow(ground, table, north),
+          agent_id: agentId,
+          prompt_version_id: promptId,
+        }),
+      ],
+    ];
+    const lists = {
+      "all pairs": pairs,
+      "all pairs in capitals": pairs.toUpperCase(),
+      "what is no pair": `,/,//,x,${agent},${agent}/x,/${prompt},{},${agent}/${prompt}0,NULL`,
+      "more than is read": `${pairs},`.repeat(1000),
+    };
+    return ground.try(
+      Object.entries(lists).flatMap(([what, named]) => [
+        ...[
+          [theirAgent, null],
+          [agents[2] ?? "", null],
+          [theirAgent, theirPrompt],
+          [theirAgent, prompt],
+          [agent, theirPrompt],
+          [agent, prompts[2] ?? ""],
+          [agent, agent],
+          [randomUUID(), null],
+        ].map(([agentId = "", promptId]): Trial => ({
+          steps: refer(named ?? "", agentId ?? "", promptId ?? null),
+          verdict: refused(`${LOGS} at ${agentId} and ${promptId}, naming ${what}`),
+        })),
+        ...[null, prompt].map((promptId): Trial => ({
+          steps: refer(named ?? "", agent, promptId),
+          verdict: counts(`${LOGS} at its own, naming ${what}`, 1),
+        })),
+      ]),
+    );
+  },
+);
+
 export const referenceGuarantees = [
   newRows,
   changedRows,
   ownParents,
   hiddenIsMissing,
   throughParents,
+  namedReferences,
 ];

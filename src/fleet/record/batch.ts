@@ -106,6 +106,9 @@ export const REFERENCES = [
   { key: "promptVersionId", parent: "agent_prompts" },
 ] as const;
 
+/** Pairs of an agent and a prompt of which it is worth to tell the policy. */
+const PAIRS = 500;
+
 /** Bad entries that a refusal tells; the others it counts. */
 const TOLD = 20;
 
@@ -124,6 +127,9 @@ export class Batch {
   #copy: CopyRows | undefined;
   /** The first place of each row referred to. */
   readonly #parents = REFERENCES.map(({ key }) => ({ key, places: new Map<Cell, number>() }));
+  /** The prompts of each agent, and how many pairs they are. */
+  readonly #prompts = new Map<string, Set<string>>();
+  #pairs = 0;
   #lastId = "";
   #ascends = true;
 
@@ -176,8 +182,17 @@ export class Batch {
       const id = data[key];
       if (id && !places.has(id)) places.set(id, n);
     }
+    this.#pair(data.agentId, data.promptVersionId ?? "");
     if (data.id) this.#follow(data.id.toLowerCase());
     if (data.embeddings) this.#embed(n, cells, data.embeddings);
+  }
+
+  #pair(agent: string, prompt: string): void {
+    const prompts = this.#prompts.get(agent);
+    if (prompts?.has(prompt)) return;
+    this.#pairs += 1;
+    if (prompts) prompts.add(prompt);
+    else this.#prompts.set(agent, new Set([prompt]));
   }
 
   #follow(id: string): void {
@@ -230,6 +245,18 @@ export class Batch {
         [...places].flatMap(([id, n]) => (this.bad.has(n) ? [] : [{ n, key, id }])),
       ),
     );
+  }
+
+  /**
+   * What the policy of new rows is told to look up once, where rows share it: `agent/prompt,agent/,…`, for
+   * `meta_agent.own_log_references`. Of few rows each is looked up sooner than that is planned.
+   */
+  pairs(): string {
+    const areShared = this.isLarge && this.#pairs <= Math.min(PAIRS, this.#size / 4);
+    if (!areShared) return "";
+    return [...this.#prompts]
+      .flatMap(([agent, prompts]) => Array.from(prompts, (prompt) => `${agent}/${prompt}`))
+      .join(",");
   }
 
   /** Entries that turned out to be bad are not written any more. */

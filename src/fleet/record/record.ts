@@ -363,11 +363,11 @@ class Recorder {
 
   async #insert(tx: Executor, batch: Batch, incoming: () => SQL): Promise<Inserted> {
     // Again, until a reference that was bad leads somewhere or its entries are refused: others come and go meanwhile.
+    const { asked = NOTHING_ASKED } = this.options;
+    // On a cluster the policy has no reference to look up.
+    const pairs = spreadOf(tx) ? "" : batch.pairs();
     for (;;) {
-      const result = await one<Inserted>(
-        tx,
-        insert(incoming(), batch, this.options.asked ?? NOTHING_ASKED),
-      );
+      const result = await one<Inserted>(tx, insert(incoming(), batch, { ...asked, pairs }));
       if (!result.dangling) return result;
       const bad = rows<Place>(await tx.execute(dangling(incoming(), batch)));
       batch.refuse(bad, "no row that the caller sees has this id");

@@ -102,20 +102,24 @@ const OF_NEW = sql.raw(
   "id, agent_id, organization_id, timestamp, estimated_cost_usd, action_type, status, latency_ms, metadata",
 );
 
-/** Inserts nothing where a reference leads nowhere. */
+/** Tells the policy of new rows what to look up once: see `meta_agent.own_log_references`. */
+const tell = (pairs: string): SQL =>
+  sql`pg_catalog.set_config('meta_agent.log_references', ${pairs}::text, true)`;
+
+/** Inserts nothing where a reference leads nowhere. What the policy is told in `pairs` is so for this statement alone. */
 export const insert = (
   incoming: SQL,
   batch: Batch,
-  { charges, outcomes }: Asked,
+  { charges, outcomes, pairs }: Asked & { readonly pairs: string },
 ): SQL => sql`${incoming},
   parents as materialized (
     select * from json_to_recordset(${batch.parents()}::text::json) as r(n integer, key text, id uuid)
   ),
   dangling as (${DANGLING}),
-  new as (${INSERT} ${batch.ascends ? undefined : ORDER} on conflict do nothing returning ${charges || outcomes ? OF_NEW : sql.raw("id")})
+  new as (${INSERT} ${pairs ? sql`and (select ${tell(pairs)}) is not null` : undefined} ${batch.ascends ? undefined : ORDER} on conflict do nothing returning ${charges || outcomes ? OF_NEW : sql.raw("id")})
   select count(*)::int as inserted, exists (select from dangling) as dangling,
     case when count(*) < ${batch.length}::int then string_agg(id::text, ',') end as ids,
-    ${charges ? CHARGES : NO_LIST} as charges, ${outcomes ? OUTCOMES : NO_LIST} as outcomes
+    ${charges ? CHARGES : NO_LIST} as charges, ${outcomes ? OUTCOMES : NO_LIST} as outcomes${pairs ? sql`, ${tell("")}` : undefined}
   from new`;
 
 /** Every entry with a reference that leads nowhere: {@link insert} names the first of each. */
