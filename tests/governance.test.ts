@@ -104,6 +104,13 @@ suite("runGovernance", (database) => {
       "service_level warning",
     ]);
     expect(first.alerts?.raised).toHaveLength(4);
+    const messages = new Map(
+      (await alertsOf(fleet)).map(({ alertType, message }) => [alertType, message]),
+    );
+    expect(messages.get("service_level")).toMatch(
+      /^From 2026-03-04 to 2026-03-04: availability [\d.]+% where 99\.9% is promised, success 40% where 99% is promised/,
+    );
+    expect(messages.get("budget")).toContain("50.00 of 60.00 US dollars;");
 
     const before = await database.query(WRITTEN, [fleet.organization]);
     expect(before.length).toBeGreaterThan(8);
