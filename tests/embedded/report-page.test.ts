@@ -37,6 +37,9 @@ describe.skipIf(!existsSync(CHROMIUM))("the page in Chromium", () => {
         pageOf(await figuresOf(database.db, { days: 14, now: END }), plots),
       );
     };
+    // So many that wherever a line ends one would be torn.
+    const dates = Array.from({ length: 31 }, (_, n) => `2026-03-${String(n + 1).padStart(2, "0")}`);
+    await database.query("update alert_history set message = $1", [dates.join(" to ")]);
     await write("plain");
     for (const fleet of fleets) await renameAll(database, fleet);
     await write("hostile");
