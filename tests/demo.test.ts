@@ -85,7 +85,7 @@ suite("the demo fleet", (database) => {
         "agent_prompts": "87098c8eea06456bf00bac3c227932c5",
         "agent_registry": "142dfd13a4f3dc92ef0a7bc79a7f8746",
         "agent_slas": "1321519e3ec9adba56ec00fdaeca3737",
-        "alert_history": "8b5d0d34c54faaa890aa7f915447fe83",
+        "alert_history": "6b97cbd12a16101392e7ca4780ec3395",
         "canary_deployments": "0864d7efac15b5cfb51dbfa81feb9630",
         "circuit_breaker_state": "d9891812ea656c3cb0782dd9a9fa4d5a",
         "cost_budgets": "e543a53e135206ce360045a6a588bfcf",

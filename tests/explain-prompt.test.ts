@@ -122,7 +122,7 @@ suite("explainPrompt", (database) => {
     expect(told.missing).toEqual([
       "nobody approved its proposal",
       "its proposal names no report",
-      "no test and no canary tried it",
+      "no test and no canary tried it before it went live",
     ]);
   });
 

@@ -63,7 +63,14 @@ suite("runGovernance", (database) => {
         .values(newBudget({ ...OLD, agentId, dailyBudgetUsd: "60", alertAtPercentage: 80 }));
       await tx
         .insert(agentSlas)
-        .values(newSla({ agentId, targetSuccessRate: 0.99, measurementWindow: "calendar_day" }));
+        .values(
+          newSla({
+            agentId,
+            targetSuccessRate: 0.99,
+            targetP95LatencyMs: 50,
+            measurementWindow: "calendar_day",
+          }),
+        );
       const stages = [{ traffic: 0.1 }];
       const limits = { rollbackOnErrorRate: 0.1, now: after(-60) };
       const begun = { agentId, canaryPromptId: ids[1], stages, ...limits };
@@ -104,6 +111,13 @@ suite("runGovernance", (database) => {
       "service_level warning",
     ]);
     expect(first.alerts?.raised).toHaveLength(4);
+    const messages = new Map(
+      (await alertsOf(fleet)).map(({ alertType, message }) => [alertType, message]),
+    );
+    expect(messages.get("service_level")).toBe(
+      "From 2026-03-04 to 2026-03-04: success 40% where 99% is promised, p95 100 ms where 50 ms is promised.",
+    );
+    expect(messages.get("budget")).toContain("50.00 of 60.00 US dollars;");
 
     const before = await database.query(WRITTEN, [fleet.organization]);
     expect(before.length).toBeGreaterThan(8);

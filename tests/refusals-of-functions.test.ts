@@ -520,6 +520,12 @@ const CASES: Readonly<Record<string, readonly Case[]>> = {
       says: /points/,
     },
   ],
+  shadowTestSoFar: [
+    {
+      refuse: asTenant((tx) => root.shadowTestSoFar(tx, { id: "none" })),
+      says: /expected a uuid.*\n.*at id/,
+    },
+  ],
   refreshAbTest: [
     {
       refuse: asTenant((tx) => root.refreshAbTest(tx, { id: ORGANIZATION, alpha: 1 })),

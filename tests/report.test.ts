@@ -3,6 +3,8 @@ import { withServiceRole } from "../src/client/tenancy.ts";
 import { refreshAbTest } from "../src/fleet/ab-tests.ts";
 import { executionsBetween } from "../src/fleet/outcome.ts";
 import { rollUpMetrics } from "../src/fleet/rollup.ts";
+import { startShadowTest } from "../src/fleet/shadow-tests.ts";
+import { measureSlas } from "../src/fleet/slas.ts";
 import {
   type Day,
   type Figures,
@@ -12,6 +14,7 @@ import {
 } from "../src/report/figures.ts";
 import { pageOf } from "../src/report/page.ts";
 import { loadPlots } from "../src/report/plots.ts";
+import { percent } from "../src/report/words.ts";
 import { agentExecutionLogs } from "../src/schema/index.ts";
 import { newExecutionLog } from "../src/testing.ts";
 import { END, FIRST, HOSTILE, busyFleet, renameAll } from "./busy-fleet.ts";
@@ -176,6 +179,69 @@ suite("the page about a fleet", (database) => {
     expect(recent.isPast).toBe(false);
     expect(+recent.now).toBeGreaterThan(Date.now() - HOUR);
     expect(recent.total.executions).toBe(1);
+  });
+
+  test("what is not as green as it looks is said in words, and each rate with how many it is of", async () => {
+    const { agentId, ids } = rolledOut;
+    const set = (table: string, values: string) =>
+      database.query(`update ${table} set ${values} where agent_id = $1`, [agentId]);
+    const words = async (fleet: Fleet) =>
+      pageOf(await of(fleet), await loadPlots())
+        .replaceAll(/<style>.*?<\/style>|<[^>]+>/gs, " ")
+        .replaceAll(/\s+/g, " ");
+    await set("agent_health_realtime", "status = 'healthy'");
+    await set("agent_slas", "target_success_rate = 0.95");
+    await set("canary_deployments", "rollback_on_error_rate = 0.05");
+    await rolledOut.as((tx) => measureSlas(tx, { now: END }));
+    await rolledOut.as((tx) =>
+      startShadowTest(tx, { agentId, shadowPromptId: ids[2], minSampleSize: 30, now: FIRST }),
+    );
+    const { agents, canaries, errorBudgets, shadows } = await of(rolledOut);
+    const canary = canaries.shown[0]?.stages[1]?.measured?.canary ?? { executions: 0, failures: 0 };
+    const said = await words(rolledOut);
+    expect(agents.shown[0]).toMatchObject({ health: "healthy", over: expect.any(Array) });
+    expect(agents.shown[0]?.over).toEqual([
+      `error budget ${percent(errorBudgets.shown[0]?.usedShare ?? null)}`,
+      "daily budget spent",
+      "SLA missed",
+      `canary fails ${percent(canary.failures / canary.executions)}`,
+    ]);
+    expect(errorBudgets.shown[0]?.usedShare).toBeGreaterThan(1);
+    for (const over of agents.shown[0]?.over ?? []) expect(said).toContain(`■ ${over}`);
+    expect(said).toContain("1 healthy, 1 of them over a limit");
+    const { failures, executions } = canary;
+    expect(said).toContain(
+      `Fails more often than the limit, ${failures} of ${executions}, without`,
+    );
+    expect(said).toMatch(/roll it back: \d+\.\d of the 20 that are asked/);
+    expect(said).toMatch(
+      executions < 50
+        ? `Too few executions to go on: ${executions} of the 50 that a stage needs`
+        : /Its stage goes on until \d+ [A-Z]/,
+    );
+    expect(shadows.shown).toMatchObject([{ pairs: 0, productionSuccesses: 0, minSampleSize: 30 }]);
+    expect(said).toContain("Not decided yet: 0 of the 30 pairs that are asked.");
+    expect(said).toContain("taken on by nobody yet");
+    expect(said).toContain("The last execution in the log: 14 Mar, ");
+    expect(said).toContain("Health was last checked: 14 Mar, 12:00 UTC (just now).");
+
+    const { tests } = await of(tested);
+    const last = tests.shown[0]?.evidence.at(-1);
+    const sides = await words(tested);
+    for (const side of ["control", "treatment"] as const) {
+      const n = last?.[side].executions ?? 0;
+      expect(n).toBeGreaterThan(40);
+      expect(sides).toContain(`${side}, n = ${n} `);
+      expect(sides.toLowerCase()).toMatch(
+        new RegExp(`${side} [^ ]+ ?: [\\d.]+% succeeded, n = ${n} `),
+      );
+    }
+    const sure = percent(1 - Math.min(1, 1 / (last?.evidence ?? 1)));
+    expect(sides).toContain(`Not decided yet: ${sure} sure that they differ, and 95% are asked.`);
+    // One number is said in one way.
+    await tested.as((tx) => refreshAbTest(tx, { id: tested.testId, now: END }));
+    expect((await words(tested)).split(`${sure} sure that they differ`)).toHaveLength(3);
+    expect(sides).not.toContain("significance");
   });
 
   test("names and values are text, whatever is in them, and the page has no script and no address", async () => {

@@ -6,6 +6,7 @@ import {
   type ShadowTestStart,
   finishShadowTest,
   refreshShadowTest,
+  shadowTestSoFar,
   startShadowTest,
 } from "../src/fleet/shadow-tests.ts";
 import type { ExecutionStatus } from "../src/values.ts";
@@ -67,6 +68,10 @@ suite("a shadow test", (database) => {
     await run(fleet, { promptVersionId: fleet.ids[2], status: "failure" }, {});
     await run(fleet, { status: "failure" }, {}, after(-1));
     await run(fleet, { status: "failure" }, {}, after(5));
+    const soFar = () => fleet.as((tx) => shadowTestSoFar(tx, { id, now: NOW }));
+    const unread = await written(fleet);
+    expect(await soFar()).toEqual({ pairs: 4, productionSuccesses: 3, shadowSuccesses: 2 });
+    expect(await written(fleet)).toEqual(unread);
     expect(await refresh(fleet, id)).toMatchObject({
       pairs: 4,
       compared: 2,
@@ -88,6 +93,8 @@ suite("a shadow test", (database) => {
   test("without pairs compares nothing", async () => {
     const fleet = await newFleet(database.db);
     const { id } = await start(fleet);
+    const soFar = await fleet.as((tx) => shadowTestSoFar(tx, { id, now: NOW }));
+    expect(soFar).toEqual({ pairs: 0, productionSuccesses: 0, shadowSuccesses: 0 });
     expect(await refresh(fleet, id)).toMatchObject({
       pairs: 0,
       compared: 0,
@@ -127,6 +134,8 @@ suite("a shadow test", (database) => {
     const { id } = await start(await newFleet(database.db));
     for (const missing of [id, randomUUID()]) {
       await expect(refresh(fleet, missing)).rejects.toThrow(`no shadow test ${missing}, or`);
+      const soFar = fleet.as((tx) => shadowTestSoFar(tx, { id: missing }));
+      expect(await soFar).toBeUndefined();
     }
   });
 });

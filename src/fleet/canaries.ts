@@ -12,7 +12,7 @@ import { lazy } from "../validation/lazy.ts";
 import { answered } from "../validation/refusals.ts";
 import { parsed } from "../validation/refused.ts";
 import { validators } from "../validation/validators.ts";
-import { evidenceOfFailure } from "./evidence.ts";
+import { ENOUGH_EVIDENCE, ENOUGH_EXECUTIONS, evidenceOfFailure } from "./evidence.ts";
 import { begun, lockedAgent, requireActive, requireFreeTraffic } from "./experiments.ts";
 import { executionsOfSpan, isFailure, reachOf } from "./outcome.ts";
 import type { CanaryStatus } from "../values.ts";
@@ -119,7 +119,7 @@ const CHOICE = lazy(() =>
 const STEP = lazy(() =>
   z.strictObject({
     id: validators(canaryDeployments).insert.shape.agentId,
-    minExecutions: z.int().min(1).default(50),
+    minExecutions: z.int().min(1).default(ENOUGH_EXECUTIONS),
     now: optionalInstant(),
   }),
 );
@@ -153,9 +153,6 @@ export async function stepCanary(tx: Executor, asked: CanaryStepOptions): Promis
   if (taken.action === "completed") await promotePrompt(tx, promptId);
   return taken;
 }
-
-/** Of canaries that fail as often as the limit allows, one in so many stages reaches this evidence. */
-const ENOUGH_EVIDENCE = 20;
 
 const lockCanary = (tx: Executor, caller: string, id: string) =>
   lockAgent(tx, caller, sql`select agent_id from public.canary_deployments where id = ${id}`);

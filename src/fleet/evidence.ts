@@ -5,6 +5,11 @@
  */
 import { type SQL, sql } from "drizzle-orm";
 
+/** Of canaries that fail as often as the limit allows, one in so many stages reaches this evidence: it is rolled back. */
+export const ENOUGH_EVIDENCE = 20;
+/** So many executions a stage of a canary needs, unless its caller asks for others. */
+export const ENOUGH_EXECUTIONS = 50;
+
 /** The mean over alternatives `of` (named `a`) of `exp(log)`, cut where the squares that avg() sums would leave float8. */
 const mean = (of: readonly number[], log: SQL): SQL =>
   sql`(select avg(exp(greatest(-300, least(300, ${log})))) from unnest(${sql.raw(`array[${of.join(", ")}]::float8[]`)}) as a)`;

@@ -150,7 +150,7 @@ const asDate = (key: string, value: unknown): unknown =>
     ? new Date(value)
     : value;
 
-function missingOf({ parent, proposal, approval, report, ...tried }: Told): string[] {
+function missingOf({ prompt, parent, proposal, approval, report, ...tried }: Told): string[] {
   const isTried = [
     ...tried.abTests.filter(({ role }) => role === "treatment"),
     ...tried.shadowTests.filter(({ role }) => role === "shadow"),
@@ -161,7 +161,8 @@ function missingOf({ parent, proposal, approval, report, ...tried }: Told): stri
     proposal === null && "no proposal deployed it",
     proposal !== null && approval === null && "nobody approved its proposal",
     proposal !== null && report === null && "its proposal names no report",
-    isTried === 0 && "no test and no canary tried it",
+    isTried === 0 &&
+      `no test and no canary tried it${prompt.isActive || tried.since ? " before it went live" : ""}`,
   ].filter((link) => link !== false);
 }
 

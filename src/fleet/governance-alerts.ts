@@ -141,25 +141,51 @@ async function missedServiceLevels(tx: Executor, now: Date): Promise<Finding[]> 
     agentName: string;
     from: string;
     to: string;
+    missed: Missed[];
   }>(
     await tx.execute(sql`
     select sla.id as "slaId", sla.agent_id as "agentId", agent.organization_id as "organizationId", agent_name as "agentName",
-      period_start::text as from, period_end::text as to
+      period_start::text as from, period_end::text as to,
+      (select coalesce(json_agg(json_build_object('promise', promise, 'actual', actual::float8, 'target', target::float8, 'unit', unit)
+          order by n) filter (where case unit when ' ms' then actual > target else actual < target end), '[]')
+        from (values (1, 'availability', period.actual_availability * 100, sla.target_availability * 100, '%'),
+          (2, 'success', period.actual_success_rate * 100, sla.target_success_rate * 100, '%'),
+          (3, 'p50', period.actual_p50_latency_ms, sla.target_p50_latency_ms, ' ms'),
+          (4, 'p95', period.actual_p95_latency_ms, sla.target_p95_latency_ms, ' ms'),
+          (5, 'p99', period.actual_p99_latency_ms, sla.target_p99_latency_ms, ' ms'),
+          (6, 'quality', period.actual_quality_score, sla.target_quality_score, '')
+        ) as promised (n, promise, actual, target, unit)) as missed
     from public.sla_compliance as period
     join public.agent_slas as sla on sla.id = period.sla_id and is_active
     join public.agent_registry as agent on agent.id = sla.agent_id
     where not overall_compliant
       and (${now.toISOString()}::timestamptz at time zone 'UTC')::date between period_start and period_end`),
   );
-  return found.map(({ slaId, agentName, from, to, ...agent }) => ({
+  return found.map(({ slaId, agentName, from, to, missed, ...agent }) => ({
     ...agent,
     alertType: "service_level",
     severity: "warning",
     title: `${agentName} misses its service level`,
-    message: `In the period from ${from} to ${to} it is not what was promised; sla_compliance says in what.`,
-    details: { sla_id: slaId },
+    message: `From ${from} to ${to}: ${missed.map(told).join(", ") || "sla_compliance says in what, and no number"}.`,
+    details: { sla_id: slaId, missed },
     dedupKey: `${OWN}sla:${slaId}`,
   }));
+}
+
+/** A promise that a period has not kept: percent, milliseconds, or a score. */
+interface Missed {
+  readonly promise: string;
+  readonly actual: number;
+  readonly target: number;
+  readonly unit: "%" | " ms" | "";
+}
+
+/** With as many digits as tell a number from the one it must be compared with. */
+function told({ promise, actual, target, unit }: Missed): string {
+  const written = (digits: number) =>
+    [actual, target].map((value) => `${Number(value.toFixed(digits))}${unit}`);
+  const [measured, promised] = [1, 2, 4].map(written).find(([a, b]) => a !== b) ?? written(4);
+  return `${promise} ${measured} where ${promised} is promised`;
 }
 
 /** The loudest pair of windows that fires. */
@@ -201,12 +227,18 @@ function spent(state: BudgetState): Finding[] {
       alertType: "budget",
       severity: state.isSpent ? "critical" : "warning",
       title: `${agentId === null ? "The organization's" : "An agent's"} ${window} budget is ${state.isSpent ? "spent" : "nearly spent"}`,
-      message: `${spentUsd} of ${limitUsd} US dollars; the window ends on ${state.resetsAt.toISOString().slice(0, 16).replace("T", " at ")} UTC.`,
+      message: `${cents(spentUsd)} of ${cents(limitUsd ?? "0")} US dollars; the window ends on ${state.resetsAt.toISOString().slice(0, 16).replace("T", " at ")} UTC.`,
       details: { budget_id: budgetId, limit_usd: limitUsd, spent_usd: spentUsd },
       dedupKey: `${OWN}budget:${budgetId}:${window}`,
     },
   ];
 }
+
+/** Exact dollars to the cent; of less than one all there is. */
+const cents = (usd: string): string => {
+  const amount = Number(usd);
+  return amount > 0 && amount < 0.01 ? usd : amount.toFixed(2);
+};
 
 function mismatched({ id, agentId, testName, ...test }: JudgedTest): Finding[] {
   if (!test.sampleRatioMismatch || test.isFinished) return [];

@@ -91,6 +91,36 @@ const FINISH = lazy(() => {
   return z.strictObject({ ...refreshShape(), recommendation });
 });
 
+/** How both sides of a shadow test did so far. */
+export interface ShadowTestSoFar {
+  /** Executions of production that have a shadow, both of them ended well or badly. */
+  readonly pairs: number;
+  /** Those of them that succeeded. */
+  readonly productionSuccesses: number;
+  /** Those of their shadows that succeeded. */
+  readonly shadowSuccesses: number;
+}
+
+/**
+ * How a shadow test stands at `now`, by the pairs that {@link refreshShadowTest} counts. It only reads.
+ * @returns nothing of a test that is not there
+ * @throws {z.ZodError} before any SQL: what is wrong with the input
+ */
+export async function shadowTestSoFar(
+  tx: Executor,
+  asked: ShadowTestRefresh,
+): Promise<ShadowTestSoFar | undefined> {
+  const { id, now } = parsed(REFRESH, asked);
+  const [found] = await answered<ShadowTestSoFar>(
+    tx,
+    sql`${pairsOf(id, now)} select count(pair)::int as pairs,
+      (count(*) filter (where production_outcome = 'success'))::int as "productionSuccesses",
+      (count(*) filter (where shadow_outcome = 'success'))::int as "shadowSuccesses"
+    from span left join pair on true group by span.id`,
+  );
+  return found;
+}
+
 /**
  * Computes a running shadow test anew from the logs, of the pairs alone: an execution of production that began in
  * the test's time, and its shadow. Success rates and mean qualities of both sides; and how alike their outputs
@@ -163,8 +193,11 @@ const rated = (side: "production" | "shadow"): SQL => {
       sum(${column("quality")}) / nullif(sum(${column("scored")}), 0) as ${column("mean")}`;
 };
 
-// Both sides in one list, so that no plan joins them by guesses of their numbers.
-const judge = ({ id, now, ends }: Judgement): SQL => sql`
+/**
+ * A test with its time up to `now`, and its pairs: the beginning of a statement. Both sides are in one list, so that
+ * no plan joins them by guesses of their numbers.
+ */
+const pairsOf = (id: string, now: Date | undefined): SQL => sql`
   with span as materialized (
     select test.*, clock.now, start_date as since, least(end_date, clock.now) as until,
       least(end_date + ${REACH}, clock.now) as seen
@@ -181,7 +214,10 @@ const judge = ({ id, now, ends }: Judgement): SQL => sql`
     select agent_id, ${ofSide("production")}, ${ofSide("shadow")}
     from execution where outcome = 'success' or ${isFailure(sql`outcome`)}
     group by agent_id, pair having bool_or(is_shadow) and not bool_and(is_shadow)
-  ), likeness as (
+  )`;
+
+const judge = ({ id, now, ends }: Judgement): SQL => sql`
+  ${pairsOf(id, now)}, likeness as (
     select avg(greatest(0, 1 - distance)) filter (where distance is not null) as similarity, count(distance)::int as compared
     from (
       select nullif(${outputOf("pair.production_execution::uuid")} <=> ${outputOf("pair.shadow_execution::uuid")}, 'NaN') as distance

@@ -6,6 +6,7 @@ import { type EvidenceSoFar, evidenceOverTime } from "../fleet/ab-tests.ts";
 import { type BudgetState, budgetStatus } from "../fleet/budgets.ts";
 import { type PromptExplanation, explainPrompt } from "../fleet/explain.ts";
 import { executionsBetween, isFailure } from "../fleet/outcome.ts";
+import { type ShadowTestSoFar, shadowTestSoFar } from "../fleet/shadow-tests.ts";
 import { type ErrorBudget, errorBudgets } from "../fleet/slas.ts";
 import { isoOf } from "../fleet/steps.ts";
 import type {
@@ -15,6 +16,7 @@ import type {
   CircuitState,
   HealthStatus,
 } from "../values.ts";
+import { percent } from "./words.ts";
 
 /** What is asked for. */
 export interface Asked {
@@ -32,6 +34,7 @@ export interface Measure {
   readonly successes: number;
   /** Failed or timed out. */
   readonly failures: number;
+  readonly cancelled: number;
   /** Milliseconds. `null`: none has ended with a latency. */
   readonly p50: number | null;
   /** Milliseconds. */
@@ -66,6 +69,8 @@ export interface AgentFigures extends Spent {
   readonly healthAt: Date | null;
   readonly breaker: CircuitState;
   readonly breakerOpenedAt: Date | null;
+  /** The limits that it is over, in words, whatever its health says. */
+  readonly over: readonly string[];
   /** One for each day, in order. */
   readonly days: readonly Pick<Day, "day" | "executions" | "failures">[];
 }
@@ -93,14 +98,14 @@ export interface RunningTest {
   readonly evidence: readonly EvidenceSoFar[];
 }
 
-export interface RunningShadow {
+export interface RunningShadow extends ShadowTestSoFar {
+  readonly id: string;
   readonly agentName: string;
   readonly production: string;
   readonly shadow: string;
   readonly startDate: Date;
-  /** Ratios, 0 to 1. `null`: not computed. */
-  readonly productionSuccessRate: number | null;
-  readonly shadowSuccessRate: number | null;
+  readonly minSampleSize: number;
+  /** Ratio, 0 to 1. `null`: not computed. */
   readonly similarity: number | null;
 }
 
@@ -113,11 +118,18 @@ export interface StageArm {
 interface Stage {
   /** Ratio, 0 to 1. */
   readonly traffic: number | null;
+  /** How long it lasts. */
+  readonly minutes: number;
+  /** `null`: not reached. */
+  readonly startedAt: Date | null;
+  /** The e-value against "it fails no more often than the limit". `null`: not judged. */
+  readonly evidence: number | null;
   /** Both versions where it was measured. */
   readonly measured: { readonly canary: StageArm; readonly current: StageArm } | null;
 }
 
 export interface CanaryFigures {
+  readonly agentId: string;
   readonly agentName: string;
   readonly current: string;
   readonly canary: string;
@@ -154,6 +166,10 @@ export interface Figures {
   readonly now: Date;
   /** The log ends before the days that were asked for: the page stands there. */
   readonly isPast: boolean;
+  /** The last row of the log up to then. `null`: there is none. */
+  readonly latest: Date | null;
+  /** The last snapshot of an agent's health. */
+  readonly healthAt: Date | null;
   readonly total: Spent;
   readonly days: readonly Day[];
   readonly models: readonly ModelCost[];
@@ -189,7 +205,7 @@ export async function figuresOf(db: Database, asked: Asked): Promise<Figures> {
 
 async function figures(tx: Transaction, { organization, days, now }: Asked): Promise<Figures> {
   const place = await placeOf(tx, days, now);
-  const registry = await agentsOf(tx);
+  const registry = await agentsOf(tx, place);
   const names = new Map(registry.map(({ id, name }) => [id, name]));
   const named = <T extends { readonly agentId: string }>(of: T) => ({
     ...of,
@@ -198,20 +214,32 @@ async function figures(tx: Transaction, { organization, days, now }: Asked): Pro
   const measured = await measuresOf(tx, place);
   const spent = await costsOf(tx, place);
   const dayNames = Array.from({ length: days }, (_, n) => dayOf(+place.from + n * DAY));
+  const { budgets: promises } = await errorBudgets(tx, { now: place.now });
+  const states = await budgetStatus(tx, { now: place.now });
+  const canaries = await canariesOf(tx, place);
+  const checks = registry.flatMap(({ healthAt }) => (healthAt === null ? [] : [+healthAt]));
   const agents = first(
     registry
-      .map((agent) => ({
+      .map(({ isSlaMissed, ...agent }) => ({
         ...agent,
+        over: [
+          ...promises.filter(isOf(agent)).flatMap(overspent),
+          ...states
+            .filter(isOf(agent))
+            .flatMap(({ isSpent, window }) => (isSpent ? [`${window} budget spent`] : [])),
+          ...(isSlaMissed ? ["SLA missed"] : []),
+          ...canaries.shown.filter(isOf(agent)).flatMap(failing),
+        ],
         ...spentBy(measured.get(keyOf(agent.id)), spent.get(keyOf(agent.id))),
         days: dayNames.map((day) => ({ day, ...(measured.get(keyOf(agent.id, day)) ?? NOTHING) })),
       }))
       .toSorted(byNeed),
     MOST.agents,
   );
-  const promises = await errorBudgets(tx, { now: place.now });
   return {
     organization: organization ?? null,
     ...place,
+    healthAt: checks.length === 0 ? null : new Date(Math.max(...checks)),
     total: spentBy(measured.get(keyOf()), spent.get(keyOf())),
     days: dayNames.map((day) => ({
       day,
@@ -220,17 +248,32 @@ async function figures(tx: Transaction, { organization, days, now }: Asked): Pro
     models: await modelCostsOf(tx, place),
     agents,
     alerts: await alertsOf(tx),
-    budgets: budgetsOf(await budgetStatus(tx, { now: place.now }), names),
+    budgets: budgetsOf(states, names),
     errorBudgets: first(
-      promises.budgets.map(named).toSorted((a, b) => (b.usedShare ?? 0) - (a.usedShare ?? 0)),
+      promises.map(named).toSorted((a, b) => (b.usedShare ?? 0) - (a.usedShare ?? 0)),
       MOST.bars,
     ),
     tests: await testsOf(tx, place.now),
-    shadows: await shadowsOf(tx),
-    canaries: await canariesOf(tx, place),
+    shadows: await shadowsOf(tx, place.now),
+    canaries,
     stories: await storiesOf(tx, agents.shown),
   };
 }
+
+const isOf =
+  ({ id }: { readonly id: string }) =>
+  ({ agentId }: { readonly agentId: string | null }) =>
+    agentId === id;
+
+const overspent = ({ usedShare, failures }: ErrorBudget) => {
+  if (usedShare === null) return failures > 0 ? ["error budget spent"] : [];
+  return usedShare >= 1 ? [`error budget ${percent(usedShare)}`] : [];
+};
+
+const failing = (canary: CanaryFigures) => {
+  const rate = rateOverLimit(canary);
+  return rate === null ? [] : [`canary fails ${percent(rate)}`];
+};
 
 function budgetsOf(
   states: readonly BudgetState[],
@@ -264,6 +307,17 @@ export function successRate({ successes, failures }: Measure): number | null {
   return successes + failures > 0 ? successes / (successes + failures) : null;
 }
 
+export const failureRate = ({ executions, failures }: StageArm): number | null =>
+  executions > 0 ? failures / executions : null;
+
+/** How often a running canary fails in its stage, where that is more than its limit. */
+export function rateOverLimit({ status, stage, stages, limit }: CanaryFigures): number | null {
+  const measured = stages[stage - 1]?.measured;
+  if (status !== "running" || !measured) return null;
+  const rate = failureRate(measured.canary);
+  return rate !== null && limit !== null && rate > limit ? rate : null;
+}
+
 const first = <T>(all: readonly T[], most: number): Listed<T> => ({
   shown: all.slice(0, most),
   leftOut: Math.max(0, all.length - most),
@@ -277,33 +331,41 @@ interface Place {
   readonly from: Date;
   readonly now: Date;
   readonly isPast: boolean;
+  readonly latest: Date | null;
 }
 
 /** The days that end with now, or with the log where that ends before they begin. */
 async function placeOf(tx: Transaction, days: number, given: Date | undefined): Promise<Place> {
   if (given !== undefined) isoOf("report: now", given);
-  const { clock, latest } = await one<{ clock: string; latest: string | null }>(tx, ENDS);
+  const { clock, latest } = await one<{ clock: string; latest: string | null }>(
+    tx,
+    endsBefore(given),
+  );
   const from = (now: Date) => new Date(Math.floor(+now / DAY) * DAY - (days - 1) * DAY);
   const present = given ?? new Date(clock);
   // What began at the end is of the time before the millisecond after it.
   const end = latest === null ? present : new Date(Date.parse(latest) + 1);
   const isPast = given === undefined && end < from(present);
   const now = isPast ? end : present;
-  return { from: from(now), now, isPast };
+  return { from: from(now), now, isPast, latest: instantOf(latest) };
 }
 
-/** By each agent's own end, which its index has. */
-const ENDS = sql`
+/** By each agent's own end before what is given, if anything is, which its index has. */
+const endsBefore = (given: Date | undefined): SQL => sql`
   select to_json(statement_timestamp()) #>> '{}' as clock, to_json(max(latest)) #>> '{}' as latest
   from public.agent_registry as agent cross join lateral (
     select timestamp as latest from public.agent_execution_logs where ${isKey("agent_id", "agent.id")}
+      and timestamp < coalesce(${given?.toISOString() ?? null}::timestamptz, 'infinity')
     order by agent_id, timestamp desc limit 1
   ) as log`;
 
 // ── Executions and dollars, of all, a day, an agent, and an agent's day ──
 
 const keyOf = (agentId: string | null = null, day: string | null = null) => `${agentId} ${day}`;
-const NOTHING: Measure = { executions: 0, successes: 0, failures: 0, p50: null, p95: null };
+const NOTHING: Measure = {
+  ...{ executions: 0, successes: 0, failures: 0, cancelled: 0 },
+  ...{ p50: null, p95: null },
+};
 const spentBy = (measure: Measure = NOTHING, usd = 0): Spent => ({ ...measure, usd });
 const dayOfUtc = (instant: SQL): SQL => sql`to_char(${instant} at time zone 'UTC', 'YYYY-MM-DD')`;
 
@@ -313,6 +375,7 @@ async function measuresOf(tx: Transaction, { from, now }: Place): Promise<Map<st
       select agent_id as "agentId", day, count(*)::int as executions,
         (count(*) filter (where outcome = 'success'))::int as successes,
         (count(*) filter (where ${isFailure(sql`outcome`)}))::int as failures,
+        (count(*) filter (where outcome = 'cancelled'))::int as cancelled,
         percentile_cont(0.5) within group (order by latency_ms) as p50,
         percentile_cont(0.95) within group (order by latency_ms) as p95
       from (
@@ -349,9 +412,12 @@ async function modelCostsOf(tx: Transaction, place: Place): Promise<ModelCost[]>
 
 // ── What rows say ──
 
-type Registered = Omit<AgentFigures, keyof Spent | "days">;
+interface Registered extends Omit<AgentFigures, keyof Spent | "days" | "over"> {
+  /** Whether the present period of an active SLA is not what was promised. */
+  readonly isSlaMissed: boolean;
+}
 
-async function agentsOf(tx: Transaction): Promise<Registered[]> {
+async function agentsOf(tx: Transaction, { now }: Place): Promise<Registered[]> {
   const found = rows<
     Omit<Registered, "healthAt" | "breakerOpenedAt"> &
       Record<"healthAt" | "openedAt", string | null>
@@ -359,7 +425,11 @@ async function agentsOf(tx: Transaction): Promise<Registered[]> {
     await tx.execute(sql`
       select agent.id, agent_name as name, agent.organization_id as "organizationId", agent.status,
         health.status as health, to_json(health.timestamp) #>> '{}' as "healthAt",
-        coalesce(breaker.state, 'closed') as breaker, to_json(breaker.opened_at) #>> '{}' as "openedAt"
+        coalesce(breaker.state, 'closed') as breaker, to_json(breaker.opened_at) #>> '{}' as "openedAt",
+        exists (
+          select from public.sla_compliance as period join public.agent_slas as sla on sla.id = period.sla_id and sla.is_active
+          where period.agent_id = agent.id and not overall_compliant and ${dayOf(+now)}::date between period_start and period_end
+        ) as "isSlaMissed"
       from public.agent_registry as agent
       left join public.agent_health_realtime as health on health.agent_id = agent.id
       left join public.circuit_breaker_state as breaker on breaker.agent_id = agent.id`),
@@ -382,11 +452,12 @@ const NEED: Record<HealthStatus | CircuitState, number> = {
   healthy: 0,
   closed: 0,
 };
-const needOf = ({ health, breaker, executions }: AgentFigures) =>
+const needOf = ({ health, breaker, executions, over }: AgentFigures) =>
   // Who rests for months is offline, too.
   Math.max(
     health === null || (health === "offline" && executions === 0) ? 0 : NEED[health],
     NEED[breaker],
+    over.length > 0 ? NEED.degraded : 0,
   );
 const byNeed = (a: AgentFigures, b: AgentFigures) =>
   needOf(b) - needOf(a) || b.executions - a.executions || (a.name < b.name ? -1 : 1);
@@ -447,25 +518,29 @@ async function testsOf(tx: Transaction, now: Date): Promise<Listed<RunningTest>>
   return { ...found, shown };
 }
 
-async function shadowsOf(tx: Transaction): Promise<Listed<RunningShadow>> {
-  const found = await listed<Written<RunningShadow>>(tx, {
+async function shadowsOf(tx: Transaction, now: Date): Promise<Listed<RunningShadow>> {
+  const found = await listed<Omit<Written<RunningShadow>, keyof ShadowTestSoFar>>(tx, {
     query: sql`select test.id, agent_name as "agentName", ${versionOf("production_prompt_id")} as production,
         ${versionOf("shadow_prompt_id")} as shadow, start_date as "startDate",
-        production_success_rate::float8 as "productionSuccessRate", shadow_success_rate::float8 as "shadowSuccessRate",
-        output_similarity_score::float8 as similarity
+        min_sample_size as "minSampleSize", output_similarity_score::float8 as similarity
       from public.shadow_tests as test join public.agent_registry as agent on agent.id = test.agent_id
       where test.status = 'running'`,
     order: sql`"startDate", id`,
     most: MOST.tests,
   });
-  return mapped(found, (test) => ({ ...test, startDate: new Date(test.startDate) }));
+  const shown: RunningShadow[] = [];
+  for (const test of found.shown) {
+    const soFar = await shadowTestSoFar(tx, { id: test.id, now });
+    if (soFar) shown.push({ ...test, ...soFar, startDate: new Date(test.startDate) });
+  }
+  return { ...found, shown };
 }
 
 /** Those that go on, and those that ended in the time. */
 async function canariesOf(tx: Transaction, { from }: Place): Promise<Listed<CanaryFigures>> {
   type Row = Omit<Written<CanaryFigures>, "stages"> & { stages: unknown; metrics: unknown };
   const found = await listed<Row>(tx, {
-    query: sql`select canary.id, agent_name as "agentName", ${versionOf("current_prompt_id")} as current,
+    query: sql`select canary.id, canary.agent_id as "agentId", agent_name as "agentName", ${versionOf("current_prompt_id")} as current,
         ${versionOf("canary_prompt_id")} as canary, canary.status, current_stage as stage, stages, stage_metrics as metrics,
         rollback_on_error_rate::float8 as "limit", started_at as "startedAt", coalesce(completed_at, rolled_back_at) as "endedAt",
         rollback_reason as reason
@@ -490,9 +565,13 @@ function stagesOf(stages: unknown, metrics: unknown): Stage[] {
     // A stage that began anew after a pause has several.
     const own: unknown = measures.findLast((measure) => field(measure, "stage") === n + 1);
     const [canary, current] = [armOf(field(own, "canary")), armOf(field(own, "current"))];
-    const traffic = field(stage, "traffic");
+    const began = field(own, "started_at");
     return {
-      traffic: typeof traffic === "number" ? traffic : null,
+      traffic: numberOf(field(stage, "traffic")),
+      minutes: numberOf(field(stage, "duration_minutes")) ?? 0,
+      startedAt:
+        typeof began === "string" && !Number.isNaN(Date.parse(began)) ? new Date(began) : null,
+      evidence: numberOf(field(own, "evidence")),
       measured: canary && current ? { canary, current } : null,
     };
   });
@@ -500,6 +579,8 @@ function stagesOf(stages: unknown, metrics: unknown): Stage[] {
 
 const field = (of: unknown, name: string): unknown =>
   typeof of === "object" && of !== null ? Reflect.get(of, name) : undefined;
+
+const numberOf = (value: unknown) => (typeof value === "number" ? value : null);
 
 function armOf(measure: unknown): StageArm | undefined {
   const [executions, failures] = [field(measure, "executions"), field(measure, "failures")];

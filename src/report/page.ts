@@ -1,5 +1,6 @@
 /** The page: one file of HTML with its style and its plots in it, that asks nobody for anything. */
 import type { BudgetState } from "../fleet/budgets.ts";
+import { ENOUGH_EVIDENCE, ENOUGH_EXECUTIONS } from "../fleet/evidence.ts";
 import type { AlertSeverity, CircuitState, HealthStatus } from "../values.ts";
 import {
   type AgentFigures,
@@ -13,13 +14,26 @@ import {
   type RunningShadow,
   type RunningTest,
   budgetShare,
+  failureRate,
+  rateOverLimit,
   successRate,
 } from "./figures.ts";
 import { type Html, type Part, html } from "./html.ts";
-import { type Plots, type Series, failureRate } from "./plots.ts";
-import { linksOf, stateOf } from "./story.ts";
+import { type Plots, SURE, type Series } from "./plots.ts";
+import { linksOf, stateOf, sure } from "./story.ts";
 import { STYLE } from "./style.ts";
-import { ago, count, counted, day, duration, longDay, moment, percent, usd } from "./words.ts";
+import {
+  ago,
+  count,
+  counted,
+  day,
+  duration,
+  longDay,
+  moment,
+  percent,
+  sample,
+  usd,
+} from "./words.ts";
 
 /** Who the page is about, in words of whoever asks. */
 export interface PageOptions {
@@ -53,6 +67,7 @@ export function pageOf(figures: Figures, plots: Plots, { title }: PageOptions = 
         <header>
           <h1 dir="auto">${subject}</h1>
           <p>${days}, as of ${now.toISOString().slice(11, 16)} UTC</p>
+          <p>${freshness(figures)}</p>
         </header>
         ${figures.isPast && html`<p class="note">Nothing was recorded since: the page stands where the log ends.</p>`}
         <main>
@@ -70,7 +85,15 @@ export function pageOf(figures: Figures, plots: Plots, { title }: PageOptions = 
           </p>
         </footer>
       </body>
-    </html> `.text;
+    </html> `.text.replaceAll(/\n\s+/g, "\n");
+}
+
+function freshness({ latest, healthAt, now }: Figures): string {
+  const told = (at: Date) => `${moment(at)} UTC (${ago(at, now)})`;
+  return [
+    latest === null ? "The log is empty." : `The last execution in the log: ${told(latest)}.`,
+    healthAt === null ? "Health was never checked." : `Health was last checked: ${told(healthAt)}.`,
+  ].join(" ");
 }
 
 interface SectionOptions {
@@ -88,8 +111,14 @@ const leftOut = ({ leftOut: n }: Listed<unknown>, noun: string): Part =>
   n > 0 &&
   html`<p class="about">${counted(n, `more ${noun}`)} ${n === 1 ? "is" : "are"} not shown.</p>`;
 
+/** Text whose dates are not broken at their hyphens. */
+const prose = (text: string): Part =>
+  text
+    .split(/(\d{4}-\d\d-\d\d(?: \d\d:\d\d UTC)?)/)
+    .map((part, n) => (n % 2 === 1 ? html`<span class="kept">${part}</span>` : part));
+
 /** A text of somebody's, whose direction is its own. */
-const name = (text: string): Html => html`<bdi>${text}</bdi>`;
+const name = (text: string): Html => html`<bdi>${prose(text)}</bdi>`;
 
 /** The beginning of an organization's id, which tells a page's apart. */
 const shortId = (id: string): Html =>
@@ -98,7 +127,8 @@ const shortId = (id: string): Html =>
 // ── What one sees first ──
 
 function tiles({ total, agents: { shown, leftOut: n }, alerts: open }: Figures): Html {
-  const healthy = shown.filter((agent) => toneOf(agent) === "good").length;
+  const healthy = shown.filter((agent) => toneOf(agent) === "good");
+  const over = healthy.filter((agent) => agent.over.length > 0).length;
   const alertCount = open.shown.length + open.leftOut;
   const tile = (label: string, value: string, more: string) =>
     html`<div>
@@ -111,7 +141,7 @@ function tiles({ total, agents: { shown, leftOut: n }, alerts: open }: Figures):
     ${tile("Success", percent(successRate(total)), "of those that ended")}
     ${tile("Latency, p95", duration(total.p95), `p50 ${duration(total.p50)}`)}
     ${tile("Cost", usd(total.usd), total.executions > 0 ? `${usd(total.usd / total.executions)} an execution` : "–")}
-    ${tile("Agents", count(shown.length + n), `${healthy} healthy${n > 0 ? ` of ${shown.length} shown` : ""}`)}
+    ${tile("Agents", count(shown.length + n), `${healthy.length} healthy${n > 0 ? ` of ${shown.length} shown` : ""}${over > 0 ? `, ${over} of them over a limit` : ""}`)}
     ${tile("Open alerts", count(alertCount), severities(open.shown))}
   </dl>`;
 }
@@ -139,14 +169,18 @@ const SHAPES: Record<Tone, string> = { good: "●", warn: "▲", bad: "■", res
 
 function alerts({ alerts: open, now }: Figures): Part {
   if (open.shown.length === 0) return null;
+  const subject = ({ agentName, title }: OpenAlert): Part => {
+    if (agentName === null) return "the organization, ";
+    return !title.includes(agentName) && html`${name(agentName)}, `;
+  };
   const item = (alert: OpenAlert) =>
     html`<li>
       ${badge(SEVERITY_TONES[alert.severity], alert.severity)}
       <div>
         <strong>${name(alert.title)}</strong>
         <span class="muted"
-          >${alert.agentName === null ? "the organization" : name(alert.agentName)},
-          ${ago(alert.createdAt, now)}${alert.acknowledgedBy !== null && html`, taken on${alert.acknowledgedBy !== "" && html` by ${name(alert.acknowledgedBy)}`}`}</span
+          >${subject(alert)}${ago(alert.createdAt, now)}, taken on by
+          ${alert.acknowledgedBy === null ? "nobody yet" : name(alert.acknowledgedBy || "somebody")}</span
         >
         <p>${name(alert.message)}</p>
       </div>
@@ -171,7 +205,7 @@ const figure = (title: string, about: Part, plot: Part): Html =>
     ${plot}
   </figure>`;
 
-const key = (...entries: readonly [colour: string, text: string, isDashed?: boolean][]): Html =>
+const key = (...entries: readonly [colour: string, text: Part, isDashed?: boolean][]): Html =>
   html`<span class="key"
     >${entries.map(
       ([colour, text, isDashed = false]) =>
@@ -181,23 +215,44 @@ const key = (...entries: readonly [colour: string, text: string, isDashed?: bool
     )}</span
   >`;
 
-function overDays({ days, models, total }: Figures, plots: Plots): Html {
+function overDays({ days, models, total, ...of }: Figures, plots: Plots): Html {
   if (total.executions === 0 && total.usd === 0) {
     return section({ title: "Day by day" }, html`<p>Nothing was recorded in these days.</p>`);
   }
   const series = seriesOf(models);
+  const target = sharedTarget(of);
   return section(
-    { title: "Day by day" },
+    {
+      title: "Day by day",
+      about: `Days of UTC. The last one, ${day(of.now)}, goes up to ${of.now.toISOString().slice(11, 16)} and is not over.`,
+    },
     html`<div class="plots">
-        ${figure("Executions", key(["var(--bad)", "failed"], ["var(--main)", "succeeded"], ["var(--rest)", "cancelled or running"]), plots.executions(days))}
-        ${figure("Success", "Share of the executions that ended", plots.success(days))}
+        ${figure("Executions", key(["var(--bad)", "failed"], ["var(--main)", "succeeded"], ["var(--control)", "cancelled"], ["var(--m4)", "running"]), plots.executions(days))}
+        ${figure("Success", target === undefined ? "Share of the executions that ended" : `Share of the executions that ended; the line is the ${percent(target)} that are promised`, plots.success(days, target))}
         ${figure("Latency", "Half (p50) and 95 in 100 (p95) took no longer", plots.latency(days))}
-        ${figure("Cost", "US dollars, by model", plots.cost(days, models, series))}
+        ${figure("Cost", html`US dollars a day ${key(...series.map(keyOf))}`, plots.cost(days, models, series))}
         ${costByModel(models, series)}
       </div>
       ${table(days)}`,
   );
 }
+
+/** What every agent promises; nothing where they promise different things, or some nothing. */
+function sharedTarget({
+  agents: fleet,
+  errorBudgets: promises,
+}: Pick<Figures, "agents" | "errorBudgets">): number | undefined {
+  const targets = new Set(promises.shown.map(({ targetSuccessRate }) => targetSuccessRate));
+  const promising = new Set(promises.shown.map(({ agentId }) => agentId));
+  const isWhole = fleet.leftOut + promises.leftOut === 0 && promising.size === fleet.shown.length;
+  return isWhole && targets.size === 1 ? [...targets][0] : undefined;
+}
+
+const labelOf = ({ model, isOther }: Series): Part => {
+  if (isOther) return "other models";
+  return model === null ? "model not named" : name(model);
+};
+const keyOf = (series: Series): [string, Part] => [series.colour, labelOf(series)];
 
 const COLOURS = ["var(--m1)", "var(--m2)", "var(--m3)", "var(--m4)", "var(--m5)"];
 
@@ -232,15 +287,13 @@ function costByModel(models: readonly ModelCost[], series: readonly Series[]): H
       ><span class="value">${usd(usdOf)} <span class="muted">${percent(usdOf / total)}</span></span>
       ${bar({ share: usdOf / total, of: 1, colour })}
     </li>`;
-  const lines = series.map(({ model, isOther, colour }) =>
-    isOther
-      ? line("other models", sums.get(undefined) ?? 0, colour)
-      : line(model === null ? "model not named" : name(model), sums.get(model) ?? 0, colour),
+  const lines = series.map((of) =>
+    line(labelOf(of), sums.get(of.isOther ? undefined : of.model) ?? 0, of.colour),
   );
   return html`<figure class="wide">
     <figcaption>
       <h3>Cost by model</h3>
-      <p>US dollars of all days, and the share of each</p>
+      <p>US dollars over all these days, and each model's share of them</p>
     </figcaption>
     <ul class="bars models">
       ${lines}
@@ -253,17 +306,19 @@ interface Bar {
   /** The share that fills it. */
   readonly of: number;
   readonly colour: string;
-  /** Marks, as shares. */
+  /** A mark, as a share. */
   readonly limit?: number | undefined;
-  readonly early?: number | undefined;
 }
 
 /** A bar from zero; its numbers stand beside it as text. */
-const bar = ({ share, of, colour, limit, early }: Bar): Html => {
+const bar = ({ share, of, colour, limit }: Bar): Html => {
   const at = (part: number) => `${Math.round((Math.min(Math.max(part, 0), of) / of) * 1000) / 10}%`;
   return html`<span class="bar" aria-hidden="true"
-    ><i style="width: ${at(share)}; background: ${colour}"></i
-    >${early !== undefined && html`<b class="early" style="left: ${at(early)}"></b>`}${limit !== undefined && html`<b style="left: ${at(limit)}"></b>`}</span
+    ><i
+      style="width: ${at(share)}; background: ${colour}"
+      ${share > of && html` class="beyond"`}
+    ></i
+    >${limit !== undefined && html`<b style="left: ${at(limit)}"></b>`}</span
   >`;
 };
 
@@ -279,7 +334,7 @@ function table(days: readonly Day[]): Html {
       <td>${usd(of.usd)}</td>
     </tr>`;
   return html`<details>
-    <summary>The same as a table</summary>
+    <summary>These numbers as a table</summary>
     <table class="days">
       <thead>
         <tr>
@@ -329,10 +384,10 @@ function agents({ agents: fleet, organization, now }: Figures, plots: Plots): Ht
     html`<tr>
       <th scope="row">
         ${name(agent.name)}<span class="muted"
-          >${agent.status}${organization === null && html` · ${agent.organizationId === null ? "platform" : shortId(agent.organizationId)}`}</span
+          >${agent.status}${organization === null && html` · ${agent.organizationId === null ? "platform" : html`organization ${shortId(agent.organizationId)}`}`}</span
         >
       </th>
-      ${cell("Health", html`${agent.health === null ? badge("rest", "not taken") : badge(toneOf(agent), agent.health)}${isOld(agent) && agent.healthAt !== null && html`<span class="muted">${ago(agent.healthAt, now)}</span>`}`)}
+      ${cell("Health", html`${agent.health === null ? badge("rest", "not taken") : badge(toneOf(agent), agent.health)}${isOld(agent) && agent.healthAt !== null && html`<span class="muted">${ago(agent.healthAt, now)}</span>`}${agent.over.map((what) => badge("bad", what))}`)}
       ${cell("Breaker", html`${badge(BREAKER_TONES[agent.breaker], agent.breaker.replace("_", " "))}${agent.breaker !== "closed" && agent.breakerOpenedAt !== null && html`<span class="muted">opened ${ago(agent.breakerOpenedAt, now)}</span>`}`)}
       ${cell("By day", agent.executions > 0 && plots.traffic(agent.name, agent.days), "traffic")}
       ${cell("Executions", count(agent.executions), "number")}
@@ -344,7 +399,7 @@ function agents({ agents: fleet, organization, now }: Figures, plots: Plots): Ht
     {
       title: "Agents",
       about:
-        "What needs a look comes first. Bars by day are executions, those that failed at their foot, each agent on its own scale.",
+        "What needs a look comes first. Health is of the last hours; the limits below it are of the days, and an agent may be healthy now and over them. Bars by day are executions, those that failed at their foot, each agent on its own scale.",
     },
     html`<table class="agents">
       <thead>
@@ -370,16 +425,15 @@ function agents({ agents: fleet, organization, now }: Figures, plots: Plots): Ht
 
 // ── Limits ──
 
-/** Bars of one list have one scale, and the longest of what is overspent ends it. */
-const scaleOf = (shares: readonly number[]) => Math.min(2, Math.max(1.1, ...shares));
+/** All bars have one scale, so that the line stands where it stood; what is longer ends in an arrow. */
+const SCALE = 1.25;
 
 function budgets({ budgets: all }: Figures): Part {
   if (all.shown.length === 0) return null;
-  const of = scaleOf(all.shown.flatMap(({ windows }) => windows.map(budgetShare)));
   const line = (budget: BudgetState) => {
     const tone = budget.isSpent ? "bad" : budget.isAlertDue ? "warn" : "main";
     return html`<span>${WINDOWS[budget.window]}</span>
-      ${bar({ share: budgetShare(budget), of, colour: `var(--${tone})`, limit: 1 })}
+      ${bar({ share: budgetShare(budget), of: SCALE, colour: `var(--${tone})`, limit: 1 })}
       <span class="value">${usd(Number(budget.spentUsd))} of ${usd(Number(budget.limitUsd))}</span
       ><span class="muted">${percent(budgetShare(budget))}</span>
       ${budget.isSpent && html`<span class="said muted">spent, until ${moment(budget.resetsAt)}: ${budget.action === null ? "nothing happens" : budget.action.replace("_", " ")}</span>`}`;
@@ -392,7 +446,11 @@ function budgets({ budgets: all }: Figures): Part {
       <div class="windows">${windows.map(line)}</div>
     </li>`;
   return section(
-    { title: "Budgets", about: "Spent and reserved against the limit, the line at 100%." },
+    {
+      title: "Budgets",
+      about:
+        "Spent and reserved, the fullest first. The line is the limit, 100%; amber is from where its alert is due, 80% unless the budget says otherwise, red where it is spent.",
+    },
     html`<ul class="bars">
       ${all.shown.map(item)}
     </ul>`,
@@ -404,7 +462,6 @@ const WINDOWS = { daily: "day", weekly: "week", monthly: "month" };
 
 function errorBudgets({ errorBudgets: all }: Figures): Part {
   if (all.shown.length === 0) return null;
-  const of = scaleOf(all.shown.map(({ usedShare }) => usedShare ?? 0));
   const line = (budget: (typeof all.shown)[number]) => {
     const share = budget.usedShare ?? Number(budget.failures > 0);
     const burn = budget.burns.find(({ isFiring }) => isFiring);
@@ -415,7 +472,7 @@ function errorBudgets({ errorBudgets: all }: Figures): Part {
         >${counted(budget.failures, "failure")} of ${budget.allowedFailures.toFixed(1)} allowed
         <span class="muted">${percent(share)}</span></span
       >
-      ${bar({ share, of, colour: `var(--${tone})`, limit: 1 })}
+      ${bar({ share, of: SCALE, colour: `var(--${tone})`, limit: 1 })}
       <span class="muted"
         >${day(budget.periodStart)} to ${day(budget.periodEnd)},
         ${counted(budget.executions, "execution")}${burn !== undefined && burn.long.burnRate !== null && html`; burns ${burn.long.burnRate.toFixed(1)} times too fast (${burn.severity})`}</span
@@ -426,7 +483,7 @@ function errorBudgets({ errorBudgets: all }: Figures): Part {
     {
       title: "Error budgets",
       about:
-        "How many executions failed against how many may by what is promised, the line at 100%.",
+        "How many executions failed, and how many may fail while the success that is promised is kept; the fullest first. The line is all that may, 100%; amber is failing too fast to last, red where it is used up.",
     },
     html`<ul class="bars">
       ${all.shown.map(line)}
@@ -451,12 +508,28 @@ function experiments({ tests, shadows }: Figures, plots: Plots): Part {
   );
 }
 
+type Evidence = RunningTest["evidence"][number];
+const shareOf = (successes: number, n: number) => percent(n > 0 ? successes / n : null);
+
+function verdictOf({ minSampleSize }: RunningTest, { evidence, control, treatment }: Evidence) {
+  const significance = 1 - Math.min(1, 1 / evidence);
+  if (significance < SURE) {
+    return `Not decided yet: ${sure(significance)}, and ${percent(SURE)} are asked.`;
+  }
+  const least = Math.min(control.executions, treatment.executions);
+  if (least < minSampleSize) {
+    return `Not decided yet: ${sure(significance)}, and one side has ${count(least)} of the ${counted(minSampleSize, "execution")} that are asked.`;
+  }
+  const isBetter =
+    treatment.successes / treatment.executions > control.successes / control.executions;
+  return `Enough evidence for the ${isBetter ? "treatment" : "control"}: ${sure(significance)}.`;
+}
+
 function abTest(test: RunningTest, plots: Plots): Html {
   const last = test.evidence.at(-1);
-  const arm = (label: string, version: string, of: { executions: number; successes: number }) =>
-    html`${label} ${name(version)}:
-    ${percent(of.executions > 0 ? of.successes / of.executions : null)} of
-    ${counted(of.executions, "execution")} succeeded`;
+  const arm = (label: string, version: string, of: Evidence["control"]) =>
+    html`${label} ${name(version)}: ${shareOf(of.successes, of.executions)} succeeded,
+    ${sample(of.executions)}`;
   return html`<article>
     <h3>
       ${name(test.testName)}
@@ -469,25 +542,44 @@ function abTest(test: RunningTest, plots: Plots): Html {
     ${
       last !== undefined &&
       html`<div class="plots">
-        ${figure("How sure it is that they differ", html`Above the line, 95%, one wins: from ${count(test.minSampleSize)} executions each`, plots.certainty(test.evidence))}
-        ${figure("Success so far", key(["var(--treatment)", "treatment"], ["var(--control)", "control", true]), plots.arms(test.evidence))}
+        ${figure("How sure it is that they differ", html`Above the line, ${percent(SURE)}, one wins: from ${counted(test.minSampleSize, "execution")} each`, plots.certainty(test.evidence))}
+        ${figure("Success so far", key(["var(--treatment)", `treatment, ${sample(last.treatment.executions)}`], ["var(--control)", `control, ${sample(last.control.executions)}`, true]), plots.arms(test.evidence))}
         <p class="verdict">
-          <strong>${percent(1 - Math.min(1, 1 / last.evidence))} sure</strong> that they differ<br />${arm("Treatment", test.treatment, last.treatment)}<br />${arm("Control", test.control, last.control)}
+          <strong>${verdictOf(test, last)}</strong
+          ><br />${arm("Treatment", test.treatment, last.treatment)}<br />${arm("Control", test.control, last.control)}
+          <span class="muted"
+            >The test is sequential: one may look on any day and as often as one likes. So it is
+            less sure than a test that looks once, at its end, would be with the same numbers.</span
+          >
         </p>
       </div>`
     }
   </article>`;
 }
 
-const shadow = (test: RunningShadow): Html =>
-  html`<li>
+function shadow(test: RunningShadow): Html {
+  const { pairs, minSampleSize } = test;
+  const side = (label: string, version: string, successes: number) =>
+    html`${label} ${name(version)} succeeded in ${shareOf(successes, pairs)}, ${sample(pairs)}`;
+  return html`<li>
     <strong>${name(test.agentName)}</strong> shadow test since ${day(test.startDate)}:
-    ${name(test.production)} succeeds in ${percent(test.productionSuccessRate)}, unseen
-    ${name(test.shadow)} in
-    ${percent(test.shadowSuccessRate)}${test.similarity !== null && html`; outputs are ${percent(test.similarity)} alike`}
+    ${name(test.shadow)} runs beside ${name(test.production)} on the same requests, and nobody is
+    given its answers.
+    <p>
+      ${side("Production", test.production, test.productionSuccesses)};
+      ${side("shadow", test.shadow, test.shadowSuccesses)}${test.similarity !== null && html`; outputs are ${percent(test.similarity)} alike`}.
+      <strong
+        >${
+          pairs < minSampleSize
+            ? `Not decided yet: ${count(pairs)} of the ${counted(minSampleSize, "pair")} that are asked.`
+            : `It has the ${counted(minSampleSize, "pair")} that are asked: somebody may decide.`
+        }</strong
+      >
+    </p>
   </li>`;
+}
 
-function canaries({ canaries: all }: Figures, plots: Plots): Part {
+function canaries({ canaries: all, now }: Figures, plots: Plots): Part {
   if (all.shown.length === 0) return null;
   return section(
     {
@@ -495,21 +587,42 @@ function canaries({ canaries: all }: Figures, plots: Plots): Part {
       about:
         "A new version takes a growing share of the traffic, and is rolled back where it does worse. Those that go on, and those that ended in these days.",
     },
-    html`<div class="plots">${all.shown.map((canary) => canaryCard(canary, plots))}</div>`,
+    html`<div class="plots">${all.shown.map((canary) => canaryCard(canary, plots, now))}</div>`,
     leftOut(all, "canary"),
   );
 }
 
-function canaryCard(canary: CanaryFigures, plots: Plots): Html {
+/** How `stepCanary` judges the present stage, by what it has kept of it, or what it waits for. */
+function canaryVerdict(canary: CanaryFigures, now: Date): string | null {
+  const { status, stage, stages, limit } = canary;
+  if (status === "pending") return "Not begun.";
+  if (status === "paused") return "Paused: when it goes on its stage begins anew.";
+  const { measured, evidence, minutes, startedAt } = stages[stage - 1] ?? {};
+  if (status !== "running") return null;
+  if (!measured || minutes === undefined) return "Not judged yet: its stage has just begun.";
+  const { executions, failures } = measured.canary;
+  const ends = +(startedAt ?? canary.startedAt ?? now) + minutes * 60_000;
+  const rate = rateOverLimit(canary);
+  let waits = rate === null ? "Ready for its next step." : "So it does not go on.";
+  if (executions < ENOUGH_EXECUTIONS) {
+    waits = `Too few executions to go on: ${executions} of the ${ENOUGH_EXECUTIONS} that a stage needs by default.`;
+  } else if (+now < ends) waits = `Its stage goes on until ${moment(new Date(ends))} at least.`;
+  if (rate === null || limit === null) return `Not rolled back so far. ${waits}`;
+  return `Fails more often than the limit, ${failures} of ${executions}, without enough evidence to roll it back: ${(evidence ?? 1).toFixed(1)} of the ${ENOUGH_EVIDENCE} that are asked. ${waits}`;
+}
+
+function canaryCard(canary: CanaryFigures, plots: Plots, now: Date): Html {
   const isMeasured = canary.stages.some(
     ({ measured }) => measured && failureRate(measured.canary) !== null,
   );
   const when = canary.endedAt ?? canary.startedAt;
+  const verdict = canaryVerdict(canary, now);
+  const tone = rateOverLimit(canary) === null ? CANARY_TONES[canary.status] : "warn";
   return html`<figure>
     <figcaption>
       <h3>${name(canary.agentName)} ${name(canary.canary)}</h3>
       <p>
-        ${badge(CANARY_TONES[canary.status], canary.status.replace("_", " "))}
+        ${badge(tone, canary.status.replace("_", " "))}
         <span class="muted">${when !== null && day(when)}, instead of ${name(canary.current)}</span>
       </p>
       <ol class="stages" aria-label="share of the traffic, stage by stage">
@@ -520,11 +633,12 @@ function canaryCard(canary: CanaryFigures, plots: Plots): Html {
       isMeasured &&
       html`<p class="muted">
           Failed at each share of the
-          traffic${canary.limit !== null && html`; rolled back on evidence for more than the line, ${percent(canary.limit)}`}.
-          ${key(["var(--treatment)", "canary"], ["var(--control)", "current"])}
+          traffic${canary.limit !== null && html`. The line, ${percent(canary.limit)} of the canary's executions, is its limit, whatever the current version does`}.<br />
+          ${key(["var(--control)", "current"], ["var(--treatment)", "canary"])}
         </p>
         ${plots.canary(canary)}`
     }
+    ${verdict !== null && html`<p class="verdict">${verdict}</p>`}
     ${canary.reason !== null && html`<p>${name(canary.reason)}</p>`}
   </figure>`;
 }
@@ -553,7 +667,7 @@ function stories({ stories: all }: Figures): Part {
   const story = (told: (typeof all.shown)[number]) =>
     html`<article>
       <h3>${name(told.prompt.agentName)} ${name(told.prompt.version)}</h3>
-      <p>${stateOf(told)}</p>
+      <p>${prose(stateOf(told))}</p>
       <dl class="story">
         ${linksOf(told).map(([head, text]) => link(head, text))}${told.missing.length > 0 && link("missing", told.missing.join("; "))}
       </dl>

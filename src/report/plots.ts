@@ -4,7 +4,7 @@ import {
   type CanaryFigures,
   type Day,
   type ModelCost,
-  type StageArm,
+  failureRate,
   successRate,
 } from "./figures.ts";
 import { Html } from "./html.ts";
@@ -13,7 +13,8 @@ import { count, counted, day, duration, moment, percent, tick, usd, usdTick } fr
 /** What draws. Each answers an SVG that says in words what it shows. */
 export interface Plots {
   readonly executions: (days: readonly Day[]) => Html;
-  readonly success: (days: readonly Day[]) => Html;
+  /** @param target a ratio that all promise */
+  readonly success: (days: readonly Day[], target: number | undefined) => Html;
   readonly latency: (days: readonly Day[]) => Html;
   readonly cost: (
     days: readonly Day[],
@@ -37,7 +38,7 @@ export interface Series {
 }
 
 /** The significance that names a winner, as `refreshAbTest` has it by default. */
-const SURE = 0.95;
+export const SURE = 0.95;
 const [WIDTH, HEIGHT] = [380, 190];
 
 /**
@@ -73,6 +74,8 @@ export async function loadPlots(): Promise<Plots> {
     svg.setAttribute("aria-label", label);
     return new Html(svg.outerHTML);
   };
+  const limitAt = (value: number, stroke: string) =>
+    Plot.ruleY([value], { stroke, strokeDasharray: "4 3", strokeWidth: 1.5 });
   const zero = () => Plot.ruleY([0], { stroke: "var(--axis)" });
   const grid = (tickFormat: (value: number) => string, more = {}) => [
     Plot.gridY({ stroke: "var(--grid)", strokeOpacity: 1, ticks: 4, ...more }),
@@ -111,7 +114,7 @@ export async function loadPlots(): Promise<Plots> {
         ],
       }),
 
-    success: (days) => {
+    success: (days, target) => {
       const rates = days.map((of) => ({ ...of, rate: successRate(of) }));
       return draw(`Success rate by day: ${told(rates, ({ rate }) => percent(rate))}`, {
         ...overDays(days),
@@ -128,6 +131,7 @@ export async function loadPlots(): Promise<Plots> {
             title: (of: (typeof rates)[number]) =>
               `${day(of.day)}: ${percent(of.rate)}, ${of.failures} of ${of.successes + of.failures} failed`,
           }),
+          target === undefined ? null : limitAt(target, "var(--warn)"),
           zero(),
           dayAxis(days),
         ],
@@ -248,7 +252,7 @@ export async function loadPlots(): Promise<Plots> {
           y: SHARE,
           marks: [
             ...grid(percent, { ticks: [0, 0.25, 0.5, 0.75, 1] }),
-            Plot.ruleY([SURE], { stroke: "var(--warn)", strokeDasharray: "4 3", strokeWidth: 1.5 }),
+            limitAt(SURE, "var(--warn)"),
             Plot.areaY(points, { x: "at", y: "sure", fill: "var(--main)", fillOpacity: 0.12 }),
             Plot.lineY(points, { x: "at", y: "sure", stroke: "var(--main)", strokeWidth: 2 }),
             Plot.dot(last ? [last] : [], { x: "at", y: "sure", r: 3, fill: "var(--main)" }),
@@ -306,6 +310,10 @@ export async function loadPlots(): Promise<Plots> {
           colour: arm === "current" ? "var(--control)" : "var(--treatment)",
         })),
       );
+      const empty = canary.stages.flatMap(({ measured }, stage) => {
+        if (measured) return [];
+        return [{ stage, text: stage < canary.stage ? "not judged" : "not reached" }];
+      });
       const known = bars.filter(({ rate }) => rate !== null);
       const top = Math.max(0.01, canary.limit ?? 0, ...known.map(({ rate }) => rate ?? 0)) * 1.15;
       return draw(
@@ -337,13 +345,14 @@ export async function loadPlots(): Promise<Plots> {
               dy: -7,
               fill: "var(--ink)",
             }),
-            canary.limit === null
-              ? null
-              : Plot.ruleY([canary.limit], {
-                  stroke: "var(--bad)",
-                  strokeDasharray: "4 3",
-                  strokeWidth: 1.5,
-                }),
+            Plot.text(canary.stages.length <= 3 ? empty : [], {
+              fx: "stage",
+              text: "text",
+              frameAnchor: "bottom",
+              dy: -8,
+              fill: "var(--muted)",
+            }),
+            canary.limit === null ? null : limitAt(canary.limit, "var(--bad)"),
             zero(),
             Plot.axisFx({
               anchor: "bottom",
@@ -388,9 +397,6 @@ const isNotInstalled = (cause: unknown): boolean =>
 const stageName = (n: number, traffic: number | null): string =>
   traffic === null ? `stage ${n + 1}` : percent(traffic);
 
-export const failureRate = ({ executions, failures }: StageArm): number | null =>
-  executions > 0 ? failures / executions : null;
-
 /** A scale that begins at zero, whatever the values. */
 const fromZero = (values: readonly number[], least: number) => ({
   domain: [0, Math.max(least, ...values)],
@@ -419,6 +425,12 @@ const outcomes = (of: Day) => {
   return [
     { day: of.day, n: of.failures, colour: "var(--bad)", title },
     { day: of.day, n: of.successes, colour: "var(--main)", title },
-    { day: of.day, n: of.executions - of.successes - of.failures, colour: "var(--rest)", title },
+    { day: of.day, n: of.cancelled, colour: "var(--control)", title },
+    {
+      day: of.day,
+      n: of.executions - of.successes - of.failures - of.cancelled,
+      colour: "var(--m4)",
+      title,
+    },
   ];
 };

@@ -1,5 +1,6 @@
 /** The story of a prompt version, as the command line and the page tell it. */
 import type { PromptExplanation } from "../fleet/explain.ts";
+import { percent } from "./words.ts";
 
 /** A link of the chain: what it is, and what it says. */
 export type Link = readonly [head: string, text: string];
@@ -22,11 +23,18 @@ export function linksOf(told: PromptExplanation): Link[] {
       "proposal",
       sentence([
         quoted(proposal.title),
-        proposal.status,
+        (proposal.status !== "deployed" || !proposal.deployedAt) &&
+          proposal.status.replace("_", " "),
         proposal.deployedAt && `deployed ${day(proposal.deployedAt)}`,
       ]),
     ],
-    approval !== null && ["approved", sentence([by(approval.by), approval.at && day(approval.at)])],
+    approval !== null && [
+      "approved",
+      sentence([
+        approval.by === prompt.createdBy ? `by its maker, ${approval.by}` : by(approval.by),
+        approval.at && day(approval.at),
+      ]),
+    ],
     report !== null && [
       "report",
       sentence([
@@ -56,8 +64,7 @@ export function linksOf(told: PromptExplanation): Link[] {
             test.status,
             test.winner === null ? "no winner" : `winner: ${test.winner}`,
             `${test.executions} executions`,
-            test.significance !== null &&
-              `significance ${Math.round(test.significance * 10_000) / 10_000}`,
+            test.significance !== null && sure(test.significance),
           ]),
         ] as const,
     ),
@@ -68,8 +75,7 @@ export function linksOf(told: PromptExplanation): Link[] {
           sentence([
             canary.startedAt && day(canary.startedAt),
             `as ${canary.role}`,
-            `${canary.status} at stage ${canary.stage}`,
-            canary.completedAt && `completed ${day(canary.completedAt)}`,
+            `${canary.status.replace("_", " ")} at stage ${canary.stage}${canary.completedAt ? ` on ${day(canary.completedAt)}` : ""}`,
             quoted(canary.rollbackReason),
           ]),
         ] as const,
@@ -78,6 +84,10 @@ export function linksOf(told: PromptExplanation): Link[] {
   ];
   return links.filter((link) => link !== false);
 }
+
+/** How sure a test is, wherever it is said: its `statistical_significance`, a ratio. */
+export const sure = (significance: number): string =>
+  `${percent(significance)} sure that they differ`;
 
 const day = (instant: Date) => instant.toISOString().replace("T", " ").slice(0, 16).concat(" UTC");
 const by = (name: string | null) => name !== null && `by ${name}`;

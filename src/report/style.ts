@@ -43,6 +43,7 @@ h2 + .about { margin: 2px 0 12px; }
 footer { margin-top: 48px; padding-top: 16px; border-top: 1px solid var(--line); font-size: 13px; }
 footer p { max-width: 90ch; }
 abbr { text-decoration: none; }
+.kept, .tiles dd:not(.more), .windows .value, .value .muted, .windows .muted:not(.said), .days td, .days th { white-space: nowrap; }
 
 .tiles { display: grid; grid-template-columns: repeat(6, 1fr); gap: 12px; margin-top: 24px; }
 .tiles > div, figure, article, .alerts, .bars:not(.models), .plain, table.agents { background: var(--card); border: 1px solid var(--line); border-radius: 10px; }
@@ -58,7 +59,7 @@ abbr { text-decoration: none; }
 
 .plots { display: grid; grid-template-columns: repeat(3, 1fr); gap: 16px; }
 figure { padding: 14px 16px 12px; display: flex; flex-direction: column; gap: 8px; min-width: 0; }
-figcaption p, figure > p { color: var(--muted); font-size: 13px; }
+figcaption p, figure > p:not(.verdict) { color: var(--muted); font-size: 13px; }
 .plot { --plot-background: var(--card); display: block; width: 100%; max-width: 480px; height: auto; font-family: inherit; }
 .plot text { white-space: pre; }
 .key { display: inline-flex; flex-wrap: wrap; gap: 2px 14px; }
@@ -71,13 +72,14 @@ figcaption p, figure > p { color: var(--muted); font-size: 13px; }
 .bars li > .bar { grid-column: 1 / -1; }
 .bars:not(.models) { display: grid; grid-template-columns: repeat(2, 1fr); padding: 6px 0; }
 .bars li > .muted:last-child, .windows { grid-column: 1 / -1; }
-.windows { display: grid; grid-template-columns: 44px 1fr 132px 44px; gap: 2px 10px; align-items: center; font-size: 14px; }
+.windows { display: grid; grid-template-columns: 46px 1fr minmax(132px, max-content) 48px; gap: 2px 10px; align-items: center; font-size: 14px; }
 .windows .muted { text-align: right; }
 .windows .said { grid-column: 2 / -1; text-align: left; }
 figure.wide { grid-column: span 2; }
 .models li { padding: 6px 0; }
 .bar { position: relative; display: block; height: 10px; border-radius: 3px; background: var(--grid); }
 .bar i { position: absolute; inset: 0 auto 0 0; border-radius: 3px; min-width: 2px; }
+.bar .beyond { border-radius: 0; clip-path: polygon(0 0, calc(100% - 8px) 0, 100% 50%, calc(100% - 8px) 100%, 0 100%); }
 .bar b { position: absolute; top: -3px; bottom: -3px; width: 2px; margin-left: -1px; background: var(--ink); }
 
 table { border-collapse: collapse; width: 100%; }
@@ -86,6 +88,7 @@ th { text-align: left; font-weight: 600; }
 .agents td, .agents th { padding: 10px 12px; vertical-align: middle; border-top: 1px solid var(--line); }
 .agents thead th { border-top: 0; color: var(--muted); font-size: 13px; font-weight: 500; white-space: nowrap; }
 .agents .muted { display: block; font-weight: 400; }
+.agents td .badge { display: block; }
 .agents .number { text-align: right; white-space: nowrap; }
 .agents th:first-child { padding-left: 16px; } .agents td:last-child, .agents thead th:last-child { padding-right: 16px; }
 .traffic { width: 156px; }
@@ -102,6 +105,7 @@ article > p { color: var(--muted); font-size: 14px; }
 article .plots { margin-top: 8px; }
 article figure { border: 0; padding: 8px 0 0; background: none; }
 .verdict { align-self: center; font-size: 15px; color: var(--ink); }
+.verdict .muted { display: block; margin-top: 8px; }
 .plain li { padding: 12px 16px; }
 .stages { display: flex; gap: 4px; margin-top: 8px; }
 .stages li { flex: 1; min-width: 0; padding: 2px 4px; border-radius: 4px; text-align: center; font-size: 12px; background: var(--grid); color: var(--muted); }
@@ -136,7 +140,7 @@ article figure { border: 0; padding: 8px 0 0; background: none; }
   figure.wide { grid-column: auto; }
   .bars:not(.models) li { grid-template-columns: 1fr; }
   .bars:not(.models) li > .value { text-align: left; }
-  .windows { grid-template-columns: 40px 1fr 122px 38px; gap: 2px 8px; font-size: 13px; }
+  .windows { grid-template-columns: 44px 1fr minmax(122px, max-content) 42px; gap: 2px 8px; font-size: 13px; }
   .agents tr { grid-template-columns: repeat(6, 1fr); }
   .agents td { grid-column: span 3; }
   .agents td.traffic { grid-column: 1 / -1; }

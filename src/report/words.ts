@@ -50,6 +50,9 @@ export function percent(ratio: number | null): string {
 /** No line ends between a number and its unit. */
 const united = (text: string, unit: string) => `${text}\u00A0${unit}`;
 
+/** `n = 18`, how many a rate is of. */
+export const sample = (n: number): string => united(united("n", "="), count(n));
+
 /** Milliseconds as the unit that suits. */
 export function duration(ms: number | null): string {
   if (ms === null) return "–";
@@ -64,13 +67,13 @@ const MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(" ");
 /** `31 Jan`, of a day or an instant in UTC. */
 export function day(of: Date | string): string {
   const at = new Date(of);
-  return `${at.getUTCDate()} ${MONTHS[at.getUTCMonth()]}`;
+  return united(String(at.getUTCDate()), MONTHS[at.getUTCMonth()] ?? "");
 }
 
-export const longDay = (of: Date): string => `${day(of)} ${of.getUTCFullYear()}`;
+export const longDay = (of: Date): string => united(day(of), String(of.getUTCFullYear()));
 
 /** `31 Jan, 11:39`, in UTC. */
-export const moment = (at: Date): string => `${day(at)}, ${at.toISOString().slice(11, 16)}`;
+export const moment = (at: Date): string => united(`${day(at)},`, at.toISOString().slice(11, 16));
 
 /** How long ago, in the largest unit that fits twice. */
 export function ago(at: Date, now: Date): string {

@@ -85,7 +85,9 @@ describe("the first minute", () => {
       stdout: `${out}\n`,
     });
     const page = await readFile(out, "utf8");
-    expect(page).toMatch(/<title>Cobalt &#60;3, \d+ \w{3}( \d{4})? to \d+ \w{3} \d{4}<\/title>/);
+    expect(page).toMatch(
+      /<title>Cobalt &#60;3, \d+\s\w{3}(\s\d{4})? to \d+\s\w{3}\s\d{4}<\/title>/,
+    );
     expect(page).toContain("shipment-tracker");
     expect(page).not.toContain("invoice-reconciler");
     await expect.poll(() => readFile(opened, "utf8").catch(() => "")).toBe(out);

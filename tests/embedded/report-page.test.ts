@@ -37,6 +37,9 @@ describe.skipIf(!existsSync(CHROMIUM))("the page in Chromium", () => {
         pageOf(await figuresOf(database.db, { days: 14, now: END }), plots),
       );
     };
+    // So many that wherever a line ends one would be torn.
+    const dates = Array.from({ length: 31 }, (_, n) => `2026-03-${String(n + 1).padStart(2, "0")}`);
+    await database.query("update alert_history set message = $1", [dates.join(" to ")]);
     await write("plain");
     for (const fleet of fleets) await renameAll(database, fleet);
     await write("hostile");
@@ -71,11 +74,12 @@ describe.skipIf(!existsSync(CHROMIUM))("the page in Chromium", () => {
   }
 
   test.each(VIEWS)(
-    "at %i pixels, %s, nothing is clipped and nothing complains",
+    "at %i pixels, %s, nothing is clipped, no figure and no date is torn, and nothing complains",
     async (...view) => {
       for (const kind of ["plain", "hostile"] as const) {
         const { page, noise } = await opened(kind, view);
         expect(await page.evaluate(CLIPPED)).toEqual([]);
+        if (kind === "plain") expect(await page.evaluate(TORN)).toEqual([]);
         expect(noise).toEqual([]);
         await page.close();
       }
@@ -128,6 +132,22 @@ const CLIPPED = `(() => {
   const isBroad = document.documentElement.scrollWidth > innerWidth;
   return [...wide, ...out].map((of) => of.localName + "." + of.getAttribute("class") + ": " + of.textContent.slice(0, 40))
     .concat(isBroad ? ["the page"] : []);
+})()`;
+
+/** Numbers, amounts, shares and dates that stand on two lines. */
+const TORN = `(() => {
+  const torn = [];
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let text = texts.nextNode(); text; text = texts.nextNode()) {
+    if (text.parentElement.closest("svg, style")) continue;
+    for (const { 0: figure, index } of text.data.matchAll(/\\d{4}-\\d\\d-\\d\\d( \\d\\d:\\d\\d UTC)?|\\$?\\d[\\d.,]*(%|\\s(ms|s|min|h|days|[A-Z][a-z]{2})\\b)?/g)) {
+      const range = document.createRange();
+      range.setStart(text, index);
+      range.setEnd(text, index + figure.trimEnd().length);
+      if (new Set([...range.getClientRects()].map(({ top }) => Math.round(top))).size > 1) torn.push(figure);
+    }
+  }
+  return torn;
 })()`;
 
 /** How many heights, in whole pixels, there are among the bars of a plot, or the corners of its lines. */
