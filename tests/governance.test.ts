@@ -61,16 +61,14 @@ suite("runGovernance", (database) => {
       await tx
         .insert(costBudgets)
         .values(newBudget({ ...OLD, agentId, dailyBudgetUsd: "60", alertAtPercentage: 80 }));
-      await tx
-        .insert(agentSlas)
-        .values(
-          newSla({
-            agentId,
-            targetSuccessRate: 0.99,
-            targetP95LatencyMs: 50,
-            measurementWindow: "calendar_day",
-          }),
-        );
+      await tx.insert(agentSlas).values(
+        newSla({
+          agentId,
+          targetSuccessRate: 0.99,
+          targetP95LatencyMs: 50,
+          measurementWindow: "calendar_day",
+        }),
+      );
       const stages = [{ traffic: 0.1 }];
       const limits = { rollbackOnErrorRate: 0.1, now: after(-60) };
       const begun = { agentId, canaryPromptId: ids[1], stages, ...limits };
