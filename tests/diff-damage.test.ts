@@ -1,11 +1,11 @@
 import { beforeAll, expect, test } from "vitest";
 import { type Intact, damageAt, intact } from "./diff/damage.ts";
 import { damages } from "./diff/damages.ts";
-import { engine, suite } from "./engine.ts";
+import { suite } from "./engine.ts";
 import { spread } from "./isolation/breaking.ts";
 
-/** MUTATIONS=full damages every place; otherwise two of each kind, and on the slower engine one. */
-const places = process.env["MUTATIONS"] === "full" ? 1000 : engine === "container" ? 2 : 1;
+/** MUTATIONS=full damages every place; otherwise one of each kind on each engine. */
+const places = process.env["MUTATIONS"] === "full" ? 1000 : 1;
 
 suite("diff names exactly what was damaged, and its repair leaves nothing behind", (database) => {
   let whole: Intact;

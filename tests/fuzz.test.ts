@@ -4,7 +4,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import * as z from "zod";
 import * as schema from "../src/schema/index.ts";
 import { validators } from "../src/zod.ts";
-import { suite } from "./engine.ts";
+import { engine, suite } from "./engine.ts";
 import { OUT_OF_COMPARISON, type Subject, fuzz } from "./fuzz/compare.ts";
 import { rolledBack } from "./fuzz/rolled-back.ts";
 import { type Ids, insertLeastRows, tables } from "./fuzz/rows.ts";
@@ -51,7 +51,8 @@ suite("Zod and PostgreSQL", (database) => {
     TIMEOUT,
   );
 
-  describe("find a planted disagreement:", () => {
+  // What is planted tries the comparison, which is the same on both engines.
+  describe.skipIf(engine === "container")("find a planted disagreement:", () => {
     const dropped = (table: PgTable, key: string, rule: string) => ({
       planted: `no CHECK ${getTableName(table)}_${rule}_check`,
       table,

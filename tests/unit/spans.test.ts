@@ -283,10 +283,10 @@ describe("content", () => {
     attributes: {
       "gen_ai.operation.name": "execute_tool",
       "gen_ai.tool.name": "pay",
-      "gen_ai.tool.call.arguments": JSON.stringify({ card: "4111", amount: 5 }),
+      "gen_ai.tool.call.arguments": JSON.stringify({ card: "4111 1111", amount: 5 }),
       "gen_ai.tool.call.result": "paid",
     },
-    status: { code: 2, message: "card 4111 refused" },
+    status: { code: 2, message: "card 4111 1111 refused" },
   });
 
   test("none: what was given and answered is left out", () => {
@@ -297,11 +297,11 @@ describe("content", () => {
   test("mask: sees what is in the JSON, and where it goes, errors included", () => {
     const mask = (value: unknown) =>
       typeof value === "string"
-        ? value.replaceAll("4111", "****")
+        ? value.replaceAll("4111 1111", "****")
         : { ...Object(value), card: undefined };
     const row = executionOf(call, { mask })?.execution;
     expect(row).toMatchObject({ inputData: { amount: 5 }, errorMessage: "card **** refused" });
-    expect(JSON.stringify(row)).not.toContain("4111");
+    expect(JSON.stringify(row)).not.toContain("4111 1111");
   });
 
   test("mask: where it throws, nothing of the value is stored", () => {
@@ -311,7 +311,7 @@ describe("content", () => {
       },
     })?.execution;
     expect(row).toMatchObject({ inputData: "[mask threw]", errorMessage: "[mask threw]" });
-    expect(JSON.stringify(row)).not.toContain("4111");
+    expect(JSON.stringify(row)).not.toContain("4111 1111");
   });
 
   test("maxCharacters: large values are cut", () => {
