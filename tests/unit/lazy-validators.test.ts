@@ -5,7 +5,6 @@ import { TABLES } from "../../src/schema/all.ts";
 import { agentDependencies, agentRegistry } from "../../src/schema/index.ts";
 import { newAgent } from "../../src/testing.ts";
 import { validators } from "../../src/validation/validators.ts";
-import * as zod from "../../src/zod.ts";
 
 /** Asks nothing of the validator itself, which would build it. */
 const isUnbuilt = (value: unknown) => types.isProxy(Object.getPrototypeOf(value));
