@@ -19,7 +19,7 @@ import {
   successRate,
 } from "./figures.ts";
 import { type Html, type Part, html } from "./html.ts";
-import { type Plots, SURE, type Series } from "./plots.ts";
+import { type Plots, SURE, type Series, significanceOf } from "./plots.ts";
 import { linksOf, stateOf, sure } from "./story.ts";
 import { STYLE } from "./style.ts";
 import {
@@ -512,7 +512,7 @@ type Evidence = RunningTest["evidence"][number];
 const shareOf = (successes: number, n: number) => percent(n > 0 ? successes / n : null);
 
 function verdictOf({ minSampleSize }: RunningTest, { evidence, control, treatment }: Evidence) {
-  const significance = 1 - Math.min(1, 1 / evidence);
+  const significance = significanceOf(evidence);
   if (significance < SURE) {
     return `Not decided yet: ${sure(significance)}, and ${percent(SURE)} are asked.`;
   }

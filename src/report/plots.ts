@@ -39,6 +39,8 @@ export interface Series {
 
 /** The significance that names a winner, as `refreshAbTest` has it by default. */
 export const SURE = 0.95;
+/** What an e-value is as `statistical_significance`. */
+export const significanceOf = (evidence: number): number => 1 - Math.min(1, 1 / evidence);
 const [WIDTH, HEIGHT] = [380, 190];
 
 /**
@@ -243,7 +245,7 @@ export async function loadPlots(): Promise<Plots> {
       }),
 
     certainty: (evidence) => {
-      const points = evidence.map((of) => ({ at: of.at, sure: 1 - Math.min(1, 1 / of.evidence) }));
+      const points = evidence.map((of) => ({ at: of.at, sure: significanceOf(of.evidence) }));
       const last = points.at(-1);
       return draw(
         `How sure it is that the versions differ: ${percent(last?.sure ?? 0)} now, ${percent(SURE)} names a winner`,
