@@ -1,11 +1,19 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
+import { setFlagsFromString } from "node:v8";
 import { Command, CommanderError } from "commander";
 import { EXIT } from "./exit.ts";
 import { err, progress, visible } from "./print.ts";
 
-/** Each with its line in the help, which is all that is read of those that are not asked for. */
-const COMMANDS = {
+interface Entry {
+  /** Its line in the help, which is all that is read of commands that are not asked for. */
+  summary: string;
+  load: () => Promise<Command>;
+  /** It has an embedded database open for seconds only. */
+  isBrief?: true;
+}
+
+const COMMANDS: Record<string, Entry> = {
   init: {
     summary: "prepare your application for tables of its own beside these",
     load: async () => (await import("./init.ts")).initCommand,
@@ -13,22 +21,27 @@ const COMMANDS = {
   migrate: {
     summary: "bring a database to the newest migration",
     load: async () => (await import("./migrate.ts")).migrateCommand,
+    isBrief: true,
   },
   status: {
     summary: "what is applied, pending or in disorder",
     load: async () => (await import("./status.ts")).statusCommand,
+    isBrief: true,
   },
   diff: {
     summary: "what of a database is not as the migrations make it",
     load: async () => (await import("./diff.ts")).diffCommand,
+    isBrief: true,
   },
   doctor: {
     summary: "say what is healthy about a database and what is not",
     load: async () => (await import("./doctor.ts")).doctorCommand,
+    isBrief: true,
   },
   lint: {
     summary: "what migrations of yours would hold up or break",
     load: async () => (await import("./lint.ts")).lintCommand,
+    isBrief: true,
   },
   adopt: {
     summary: "take over a database made by hand or by another migrator",
@@ -49,10 +62,12 @@ const COMMANDS = {
   explain: {
     summary: "why a prompt version is live",
     load: async () => (await import("./explain.ts")).explainCommand,
+    isBrief: true,
   },
   report: {
     summary: "one page about the fleet, to look at",
     load: async () => (await import("./report.ts")).reportCommand,
+    isBrief: true,
   },
   govern: {
     summary: "one round of the jobs that keep the fleet",
@@ -81,6 +96,7 @@ const COMMANDS = {
   demo: {
     summary: "make a database with a fleet of agents in it, and show it",
     load: async () => (await import("./demo.ts")).demoCommand,
+    isBrief: true,
   },
   dev: {
     summary: "serve the embedded database",
@@ -109,7 +125,8 @@ const program = new Command("meta-agent-db")
     "after",
     "\nExit codes: 0 done, 1 error, 2 findings or something pending, 3 another migrator holds the lock, 64 usage.",
   );
-for (const [name, { summary, load }] of Object.entries(COMMANDS)) {
+for (const [name, { summary, load, isBrief }] of Object.entries(COMMANDS)) {
+  if (isBrief && name === process.argv[2]) optimizeNothing();
   const subcommand = isAsked(name) ? await load() : new Command(name);
   program.addCommand(saysLittle(subcommand.summary(summary), ` ${name}`));
 }
@@ -120,6 +137,18 @@ try {
 } catch (error) {
   // commander has said what is wrong with a command line.
   process.exitCode = error instanceof CommanderError ? codeOf(error) : await say(error);
+}
+
+/**
+ * In a few seconds the compiler takes more processor time to optimize PostgreSQL's WebAssembly than that wins: a third
+ * of what `explain` and `demo` take.
+ */
+function optimizeNothing(): void {
+  try {
+    setFlagsFromString("--liftoff-only");
+  } catch {
+    // Bun has no such compiler.
+  }
 }
 
 /** What completes them needs the options of all. */
