@@ -72,8 +72,9 @@ async function compared(what: string, characters: number, content: "all" | "none
   }
   const [a, b] = [median(costs.map((cost) => cost.theirs)), median(costs.map((cost) => cost.ours))];
   const { inserted, lost } = ours.counts;
+  const beside = theirs ? `OTLP/proto ${a.toFixed(1)}, ratio ${(b / a).toFixed(2)}` : "no peers";
   console.log(
-    `${what}: OTLP/proto ${a.toFixed(1)}, processor ${b.toFixed(1)} µs of CPU a span, ratio ${(b / a).toFixed(2)}; ${inserted} rows, ${lost} lost`,
+    `${what}: processor ${b.toFixed(1)} µs of CPU a span; ${beside}; ${inserted} rows, ${lost} lost`,
   );
   await server.db.execute(sql`truncate agent_execution_logs cascade`);
 }
