@@ -9,6 +9,10 @@ export default defineConfig({
     maxWorkers: 2,
     // A process for each file compiles PGlite and loads every module anew: a third of the CPU of the whole suite.
     isolate: false,
+    // To optimize WebAssembly takes longer than it wins: a tenth of the CPU of the embedded databases.
+    execArgv: ["--liftoff-only"],
+    // Tests that run at once wait for timeouts.
+    maxConcurrency: 10,
     projects: [
       {
         extends: true,
@@ -34,6 +38,9 @@ export default defineConfig({
           include: ["tests/*.test.ts", "tests/container/*.test.ts"],
           globalSetup: ["tests/setup/built.ts", "tests/setup/container.ts"],
           env: { TEST_ENGINE: "container" },
+          // One of them waits, for the server or a timeout. Vitest wants another number in a group of its own.
+          maxWorkers: 3,
+          sequence: { groupOrder: 1 },
         },
       },
     ],

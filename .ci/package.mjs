@@ -64,6 +64,10 @@ async function step(title, work) {
   console.log(`${title}: ${((performance.now() - start) / 1000).toFixed(1)} s`);
 }
 
+async function inTurn(steps) {
+  for (const [title, work] of steps) await step(title, work);
+}
+
 /** Links of the Markdown files to files that are not packed with them. */
 async function deadLinks(paths) {
   const pages = paths.filter((path) => path.endsWith(".md"));
@@ -136,17 +140,19 @@ const loads = async () => {
 async function compiled() {
   const server = process.env.REQUIRE_CONTAINER ? await startServer() : undefined;
   const env = server ? { DATABASE_URL: server.url } : {};
-  const compile = async (type) => {
+  const types = ["module", "commonjs"];
+  for (const type of types) {
     await mkdir(at("app", type));
     await writeFile(at("app", type, "package.json"), JSON.stringify({ type }));
     await cp(".ci/consumers/app.ts", at("app", type, "app.ts"));
-    const words = [...COMPILED, `${type}/app.ts`];
-    await tool("typescript-5/bin/tsc", "--noEmit", ...words);
-    await tool("typescript/bin/tsc", ...words);
-    await use(process.execPath, type, env);
-  };
+  }
+  const words = [...COMPILED, ...types.map((type) => `${type}/app.ts`)];
   try {
-    await Promise.all(["module", "commonjs"].map(compile));
+    await Promise.all([
+      tool("typescript-5/bin/tsc", "--noEmit", ...words),
+      tool("typescript/bin/tsc", ...words),
+    ]);
+    await Promise.all(types.map((type) => use(process.execPath, type, env)));
   } finally {
     await server?.container.stop();
   }
@@ -267,16 +273,23 @@ async function withoutOptionalPackages() {
 
 try {
   await step("packed", pack);
-  await step("the types resolve", typesAreRight);
-  await step("installed", installed);
-  await step("the entry points only load", loads);
-  await step("compiled and run, as ES module and CommonJS", compiled);
-  await step("on other versions of Node", onOtherNodes);
-  await step("bundled and run, as ES module and CommonJS", bundled);
-  await step("light in a bundle", light);
-  await step("drizzle-kit and the demo beside it", besideOwnTables);
-  await step("without optional packages", withoutOptionalPackages);
-  await step("the types of models' SDKs are taken without a cast", recordsWhatSdksHandOver);
+  // Two rows at once: much of each is waiting for packages.
+  await Promise.all([
+    inTurn([
+      ["installed", installed],
+      ["the entry points only load", loads],
+      ["compiled and run, as ES module and CommonJS", compiled],
+      ["on other versions of Node", onOtherNodes],
+      ["bundled and run, as ES module and CommonJS", bundled],
+      ["light in a bundle", light],
+      ["drizzle-kit and the demo beside it", besideOwnTables],
+      ["the types of models' SDKs are taken without a cast", recordsWhatSdksHandOver],
+    ]),
+    inTurn([
+      ["the types resolve", typesAreRight],
+      ["without optional packages", withoutOptionalPackages],
+    ]),
+  ]);
 } finally {
   await rm(directory, { recursive: true });
 }

@@ -25,15 +25,22 @@ export function start(words: readonly string[], env: NodeJS.ProcessEnv = {}): Ch
 /** The file of drizzle-kit: npx takes as long to find it as it takes to start. */
 export const DRIZZLE_KIT = "node_modules/drizzle-kit/bin.cjs";
 
-/** Starts a program in a process of its own, which imports this package by its name. */
+/**
+ * Starts a program in a process of its own, which imports this package by its name. It ends before it would pay to
+ * optimize an embedded database.
+ */
 export function startProgram(
   text: string,
   { env = {}, words = [] }: { env?: NodeJS.ProcessEnv; words?: readonly string[] } = {},
 ): ChildProcess {
-  return spawn(process.execPath, ["--input-type=module", "--eval", text, ...words], {
-    cwd: inject("built"),
-    env: environment(env),
-  });
+  return spawn(
+    process.execPath,
+    ["--liftoff-only", "--input-type=module", "--eval", text, ...words],
+    {
+      cwd: inject("built"),
+      env: environment(env),
+    },
+  );
 }
 
 /** Runs `meta-agent-db …` to its end. */

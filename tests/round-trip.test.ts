@@ -26,17 +26,18 @@ suite("what an insert schema returns comes back through the select schema equal"
   );
 
   describe.each([
-    ["Asia/Tokyo", "Europe/Amsterdam"],
-    ["America/New_York", "Asia/Tokyo"],
-    ["Europe/Amsterdam", "America/New_York"],
-  ])("with the process in %s and the server in %s,", (zone, serverZone) => {
+    ["Asia/Tokyo", "Europe/Amsterdam", 0],
+    ["America/New_York", "Asia/Tokyo", 1],
+    ["Europe/Amsterdam", "America/New_York", 2],
+  ])("with the process in %s and the server in %s,", (zone, serverZone, turn) => {
     beforeAll(() => vi.stubEnv("TZ", zone));
     afterAll(() => vi.unstubAllEnvs());
 
     test.each(named(tables.filter(tellsTime)))("in rows of %s", (_, table) =>
       rolledBack(database.db, async (tx) => {
         await tx.execute(sql`select set_config('TimeZone', ${serverZone}, true)`);
-        await expectRoundTrips(tx, table, rows.get(table)?.filter(isTimed) ?? []);
+        const timed = rows.get(table)?.filter((row, n) => n % 3 === turn && isTimed(row)) ?? [];
+        await expectRoundTrips(tx, table, timed);
       }),
     );
 
@@ -78,7 +79,7 @@ function isTimed(row: Row): boolean {
 function validRows(table: PgTable, ids: Ids): Row[] {
   const { probes, random } = rowsOf(table, "insert", ids);
   const { insert } = validators(table);
-  return [...probes, ...fc.sample(random, { numRuns: 50, seed: 1 })].flatMap((row) => {
+  return [...probes, ...fc.sample(random, { numRuns: 20, seed: 1 })].flatMap((row) => {
     const { data } = insert.safeParse(row);
     return data && isReadable(data) ? [data] : [];
   });

@@ -30,15 +30,9 @@ describe.skipIf(inject("server") === "")("an application after init", () => {
     for (const name of await readdir("node_modules")) {
       await symlink(resolve("node_modules", name), at("node_modules", name));
     }
-    for (const name of ["package.json", ".env.example"]) await cp(name, join(installed, name));
-    for (const [project, kind] of [
-      ["tsconfig.build.json", "esm"],
-      ["tsconfig.cjs.json", "cjs"],
-    ] as const) {
-      const out = join(installed, "dist", kind);
-      await tool("typescript/bin/tsc", "-p", resolve(project), "--outDir", out);
+    for (const name of ["package.json", ".env.example", "dist"]) {
+      await cp(join(inject("built"), name), join(installed, name), { recursive: true });
     }
-    await writeFile(join(installed, "dist", "cjs", "package.json"), '{"type":"commonjs"}');
     await writeFile(at("package.json"), JSON.stringify({ name: "app", type: "module" }));
   });
   afterAll(async () => {

@@ -10,8 +10,8 @@ import { administer, siblingUrl } from "../setup/server.ts";
 
 const names = MIGRATIONS.map(({ name }) => name);
 const all = `${names.length} migrations applied\n`;
-/** First, middle and last. */
-const some = names.filter((_, index) => [0, names.length >> 1, names.length - 1].includes(index));
+/** One in the middle and the last. */
+const some = names.filter((_, index) => [names.length >> 1, names.length - 1].includes(index));
 /** Each file by FAULTS=full. */
 const killed = process.env["FAULTS"] === "full" ? names : some;
 

@@ -18,7 +18,7 @@ import { administer } from "../setup/server.ts";
 import { type Pooler, pgbouncer, startPooler } from "./pgbouncer.ts";
 
 const FULL = process.env["POOLER"] === "full";
-const CLIENTS = FULL ? 500 : 64;
+const CLIENTS = FULL ? 500 : 32;
 const SECONDS = FULL ? 60 : 0;
 const SERVER_CONNECTIONS = 8;
 

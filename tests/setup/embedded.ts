@@ -1,11 +1,14 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setFlagsFromString } from "node:v8";
 import { createPglite } from "../../src/client/pglite.ts";
 import { openSnapshot } from "../../src/operate/snapshot.ts";
 
 /** Has the snapshot made that each test file opens, away from the user's own, and one of an empty database. */
 export default async function setup() {
+  // As the processes that run the tests.
+  setFlagsFromString("--liftoff-only");
   const directory = await mkdtemp(join(tmpdir(), "meta-agent-db-"));
   process.env["META_AGENT_DB_CACHE"] = directory;
   const { client } = await openSnapshot();

@@ -24,7 +24,7 @@ export function startTestPostgres(
 ): Promise<StartedPostgres> {
   return startIn(
     new GenericContainer(IMAGE).withTmpFs({ "/var/lib/postgresql/data": "rw" }),
-    { fsync: "off", jit: "off", ...settings },
+    { fsync: "off", full_page_writes: "off", jit: "off", ...settings },
     superuser,
   );
 }

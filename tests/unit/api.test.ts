@@ -57,10 +57,10 @@ function given(module: string): string {
   return parts.join("; ");
 }
 
-/** Comments begin a line in what the compiler emits. */
+/** Comments begin a line in what the compiler emits; the last may name a map. */
 const declared = (module: string) =>
-  readFileSync(join(join(inject("built"), "dist", "esm"), `${module}.d.ts`), "utf8").replaceAll(
-    /^ *\/\*\*[^]*?\*\/\n/gm,
+  readFileSync(join(inject("built"), "dist", "esm", `${module}.d.ts`), "utf8").replaceAll(
+    /^ *\/\*\*[^]*?\*\/\n|^\/\/# .*/gm,
     "",
   );
 
