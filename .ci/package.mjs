@@ -273,8 +273,8 @@ async function withoutOptionalPackages() {
 
 try {
   await step("packed", pack);
-  // Two rows at once: much of each is waiting for packages.
-  await Promise.all([
+  // Two rows at once: much of each is waiting for packages. Where one fails, the other still ends what it began.
+  const rows = await Promise.allSettled([
     inTurn([
       ["installed", installed],
       ["the entry points only load", loads],
@@ -290,6 +290,8 @@ try {
       ["without optional packages", withoutOptionalPackages],
     ]),
   ]);
+  const failed = rows.find(({ status }) => status === "rejected");
+  if (failed) throw failed.reason;
 } finally {
   await rm(directory, { recursive: true });
 }
