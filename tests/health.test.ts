@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { eq, sql } from "drizzle-orm";
+import { eq } from "drizzle-orm";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
 import { healthThresholds } from "../src/config.ts";
@@ -17,7 +17,7 @@ import {
 import { newAgent, newCircuitBreaker, newExecutionLog, newHealth } from "../src/testing.ts";
 import { CIRCUIT_STATES, type CircuitState, EXECUTION_STATUSES } from "../src/values.ts";
 import { suite } from "./engine.ts";
-import { explained } from "./explained.ts";
+import { explained, fillLogs } from "./explained.ts";
 import { type Log, healthOf, near } from "./reference.ts";
 
 const RUNS = Number(process.env["PROPERTY_RUNS"] ?? 60);
@@ -369,13 +369,12 @@ suite("refreshHealth", (database) => {
   });
 
   test("as a tenant it reads the period through an index, not all of an agent's log", async () => {
-    const { organizationId, refresh } = await tenant();
-    await refresh();
-    const plan = await withOrganization(database.db, organizationId, async (tx) => {
-      await tx.execute(sql`set local enable_seqscan = off`);
-      await tx.execute(sql`set local enable_bitmapscan = off`);
-      return explained(tx, (spied) => refreshHealth(spied, { now: NOW }));
-    });
+    const own = await tenant();
+    await fillLogs(database.db, NOW, own);
+    await own.refresh();
+    const plan = await withOrganization(database.db, own.organizationId, (tx) =>
+      explained(tx, (spied) => refreshHealth(spied, { now: NOW })),
+    );
     expect(plan).toMatch(
       /Index Scan using idx_logs_(agent|org)_timestamp.*\n\s+Index Cond: \(\(\w+ = .*\) AND \("timestamp" >= .*\) AND \("timestamp" <= /,
     );

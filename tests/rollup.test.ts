@@ -24,7 +24,7 @@ import {
 import { newAgent, newExecutionLog, newPerformanceMetric, newPrompt } from "../src/testing.ts";
 import { EXECUTION_STATUSES } from "../src/values.ts";
 import { type TestDatabase, suite } from "./engine.ts";
-import { explained } from "./explained.ts";
+import { explained, fillLogs } from "./explained.ts";
 import { type Log, type Metric, dayOf, metricsOf, near } from "./reference.ts";
 
 const RUNS = Number(process.env["PROPERTY_RUNS"] ?? 60);
@@ -556,6 +556,11 @@ suite("rollUpMetrics", (database) => {
   test.runIf(isPlain)(
     "a tenant's day is read through its organization's index, all organizations' by an index, too",
     async () => {
+      await fillLogs(database.db, at("2026-03-20T00:00:00Z"), {
+        agentId: member.agentId,
+        organizationId: A,
+      });
+      // The block ranges of the table's times are worth reading in a larger one.
       const plan = (tx: Transaction) =>
         tx
           .execute(sql`set local enable_seqscan = off`)
@@ -566,6 +571,7 @@ suite("rollUpMetrics", (database) => {
       expect(await withServiceRole(database.db, plan)).toMatch(
         /Index Cond: \(\("timestamp" >= .*\) AND \("timestamp" < /,
       );
+      await empty(database);
     },
   );
 
