@@ -23,7 +23,7 @@ export interface Borrower {
 export const CLOSED = "the connection is closed";
 
 /** How long the borrower tries: a connection that was lost may be noticed by its next user. */
-const SECONDS = 4;
+const SECONDS = 10;
 
 interface Session {
   readonly role: string;
@@ -91,11 +91,13 @@ async function stored({ query }: Borrower, organization: string): Promise<number
  */
 async function answered<T>(ask: () => Promise<T>): Promise<T> {
   const end = performance.now() + SECONDS * 1000;
-  for (;;) {
+  for (let refused: unknown; ;) {
     try {
       return await within(end - performance.now(), ask());
     } catch (error) {
-      if (/not queryable|25P02/.test(told(error)) || performance.now() > end) throw error;
+      if (/not queryable|25P02/.test(told(error))) throw error;
+      if (performance.now() > end) throw refused ?? error;
+      refused = error;
     }
   }
 }

@@ -81,6 +81,8 @@ function settings(database: string, more: Record<string, number>): string {
     auth_type: "trust",
     auth_file: "users",
     ignore_startup_parameters: "client",
+    // Whose server refuses once is not served for 15 s otherwise.
+    server_login_retry: 1,
     ...more,
     // The harder case: from 1.21 on PgBouncer can carry prepared statements over.
     ...(minorVersion() >= 21 ? { max_prepared_statements: 0 } : {}),

@@ -21,7 +21,7 @@ import { type Deed, type Wire, layWire } from "./wire.ts";
 
 /** Milliseconds until pg gives a statement up, in the endings that are about it. */
 const PATIENCE = 2000;
-const TEST_SECONDS = 30;
+const TEST_SECONDS = 60;
 
 interface Opened {
   readonly db: Database;
