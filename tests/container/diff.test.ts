@@ -4,7 +4,7 @@ import { connect } from "../../src/client/connect.ts";
 import { diff, repair } from "../../src/operate/drift/diff.ts";
 import { catalog } from "../catalog.ts";
 import { cli } from "../cli.ts";
-import { type TestDatabase, openEmpty, openMigrated } from "../engine.ts";
+import { type TestDatabase, openEmpty, openMigrated, openUrl } from "../engine.ts";
 
 describe.skipIf(inject("server") === "")("diff on a server", () => {
   let database: TestDatabase;
@@ -63,6 +63,28 @@ describe.skipIf(inject("server") === "")("diff on a server", () => {
       "index idx_logs_quality on agent_execution_logs",
     ]);
     expect(waits[0]).toContain("waiting for another migrator");
+  });
+
+  test("autovacuum that comes to a table between its grants and its policies is no deadlock", async () => {
+    const other = openUrl(database.url);
+    // Long enough for it to come.
+    await database.script(`
+      create function linger() returns event_trigger language plpgsql as 'begin perform pg_sleep(0.2); end';
+      create event trigger linger on ddl_command_end when tag in ('GRANT', 'REVOKE') execute function linger();
+      revoke select on cost_budgets from service_role; drop policy "Users see own org budgets" on cost_budgets`);
+    const over = new AbortController();
+    const vacuuming = (async () => {
+      while (!over.signal.aborted) await other.query("analyze cost_budgets");
+    })();
+    try {
+      const { remaining } = await repair(database.db);
+      expect(remaining).toEqual([]);
+    } finally {
+      over.abort();
+      await vacuuming;
+      await other.close();
+      await database.script("drop event trigger linger; drop function linger()");
+    }
   });
 
   test("what onWait rejects with while another migrator is at work is the call's", async () => {

@@ -1,6 +1,6 @@
 import { sql } from "drizzle-orm";
 import { readCatalog } from "./catalog.ts";
-import { type Database, type Queryable, type Transaction, rows } from "../../client/sql.ts";
+import { type Database, type Queryable, type Transaction, one, rows } from "../../client/sql.ts";
 import { databaseError, explainRefusal } from "../../client/errors.ts";
 import { expectedOf } from "./expected.ts";
 import { type CatalogObject, keyOf } from "./facts.ts";
@@ -92,14 +92,35 @@ export async function applyRepairs(
   );
   // Functions are made before the tables that they read.
   const settings = { check_function_bodies: "off" };
-  await withServersNames(tx, () => withSettings(tx, settings, () => carryOut(tx, steps)));
+  await withServersNames(tx, async () => {
+    const lock = await lockOf(tx, chosen);
+    await withSettings(tx, settings, () => carryOut(tx, [...lock, ...steps]));
+  });
   return { repaired: chosen.map(({ finding }) => finding), remaining: await diff(tx) };
 }
 
-async function carryOut(
-  tx: Transaction,
-  steps: readonly (PlannedFinding["steps"][number] & { object: string })[],
-): Promise<void> {
+type NamedStep = PlannedFinding["steps"][number] & { readonly object: string };
+
+/**
+ * Autovacuum is kept off tables whose grants are repaired: a GRANT takes no lock on its table, so that autovacuum could
+ * come to it next, hold the table and wait for this transaction, whose next statement there would wait for autovacuum.
+ */
+async function lockOf(tx: Transaction, chosen: readonly PlannedFinding[]): Promise<NamedStep[]> {
+  const granted = chosen.flatMap(({ object: { kind, facts } }) =>
+    kind === "grant" ? [facts.scope] : [],
+  );
+  const { tables } = await one<{ tables: string | null }>(
+    tx,
+    sql`select string_agg(distinct name, ', ') as tables
+      from unnest(${sql.param(granted)}::text[]) as scope, lateral (select substr(scope, length('TABLE ') + 1) as name) as of
+      where starts_with(scope, 'TABLE ') and to_regclass(name) is not null`,
+  );
+  if (tables === null) return [];
+  const statement = `LOCK TABLE ${tables} IN SHARE UPDATE EXCLUSIVE MODE`;
+  return [{ object: "tables with other grants", phase: Number.NEGATIVE_INFINITY, statement }];
+}
+
+async function carryOut(tx: Transaction, steps: readonly NamedStep[]): Promise<void> {
   for (const { object, statement } of steps.toSorted((a, b) => a.phase - b.phase)) {
     try {
       await tx.execute(sql.raw(statement));
