@@ -47,7 +47,7 @@ interface Facts {
   policy: { readonly command: string };
   trigger: object;
   statistics: object;
-  function: { readonly isForTenants: boolean };
+  function: { /** Those of our roles that may call it. */ readonly callers: readonly string[] };
 }
 
 export type Kind = keyof Facts;
@@ -131,8 +131,8 @@ const PARTS: Readonly<Record<Kind, string>> = {
   function: `
     select format('function %s', pg_get_functiondef(f.oid)),
       schema, '', name, pg_get_functiondef(f.oid), 'pg_proc'::regclass, f.oid, 0,
-      jsonb_build_object('isForTenants', exists (select from pg_roles where rolname = 'authenticated')
-        and has_function_privilege((select oid from pg_roles where rolname = 'authenticated'), f.oid, 'execute'))
+      jsonb_build_object('callers', array(select rolname from pg_roles
+        where rolname in ('authenticated', 'service_role') and has_function_privilege(pg_roles.oid, f.oid, 'execute') order by 1))
     from functions f`,
 };
 

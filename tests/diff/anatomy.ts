@@ -13,7 +13,7 @@ export interface Part {
   readonly table: string;
   /** Of a constraint, index, trigger or function; a column's type, a policy's command. */
   readonly definition: string;
-  /** A column's default, a constraint's letter, `for tenants` of a function that they may call. */
+  /** A column's default, a constraint's letter, those of our roles that may call a function: `authenticated,service_role`. */
   readonly more: string;
   readonly notNull: boolean;
   /** `class:object:column` of the dependency graph. */
@@ -68,7 +68,7 @@ function factsOf(part: Catalogued): Pick<Part, "definition" | "more" | "notNull"
     case "policy":
       return { definition: part.command, more: "", notNull: false };
     case "function":
-      return { definition, more: part.isForTenants ? "for tenants" : "", notNull: false };
+      return { definition, more: part.callers.join(), notNull: false };
     default:
       return { definition, more: "", notNull: false };
   }

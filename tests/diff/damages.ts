@@ -506,8 +506,8 @@ const policies: Damage[] = [
 ];
 
 const ROLES = ["authenticated", "service_role"];
-/** For the owner alone. */
-const isInternal = ({ more }: Part) => more === "";
+/** Those of our roles that may call a function. */
+const callersOf = ({ more }: Part) => more.split(",").filter((role) => role !== "");
 /** One place for each table and each of the two roles. */
 const perGrant =
   (statement: (table: string, role: string) => string) =>
@@ -576,7 +576,7 @@ const privileges: Damage[] = [
     places: (anatomy) =>
       anatomy
         .of("function")
-        .filter((part) => !isInternal(part))
+        .filter((part) => callersOf(part).includes("authenticated"))
         .map(({ name, object }) => ({
           statements: [`revoke execute on function ${name} from authenticated`],
           findings: [`missing grant on ${object} to authenticated`],
@@ -689,9 +689,7 @@ const functions: Damage[] = [
                 findings: [
                   `changed ${part.object}`,
                   `extra grant on ${part.object} to PUBLIC`,
-                  ...(isInternal(part) ? [] : ROLES).map(
-                    (role) => `missing grant on ${part.object} to ${role}`,
-                  ),
+                  ...callersOf(part).map((role) => `missing grant on ${part.object} to ${role}`),
                 ],
               },
             ]
@@ -729,7 +727,9 @@ const functions: Damage[] = [
   {
     kind: "a trigger at another time",
     places: per("trigger", "changed", ({ definition }) =>
-      definition.replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER").replace("BEFORE", "AFTER"),
+      definition
+        .replace("CREATE TRIGGER", "CREATE OR REPLACE TRIGGER")
+        .replace(/BEFORE|AFTER/, (time) => (time === "BEFORE" ? "AFTER" : "BEFORE")),
     ),
   },
   {
