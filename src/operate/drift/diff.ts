@@ -101,19 +101,22 @@ export async function applyRepairs(
 
 type NamedStep = PlannedFinding["steps"][number] & { readonly object: string };
 
+/** What the scope of a grant on a table begins with. */
+const TABLE = "TABLE ";
+
 /**
  * Autovacuum is kept off tables whose grants are repaired: a GRANT takes no lock on its table, so that autovacuum could
  * come to it next, hold the table and wait for this transaction, whose next statement there would wait for autovacuum.
  */
 async function lockOf(tx: Transaction, chosen: readonly PlannedFinding[]): Promise<NamedStep[]> {
   const granted = chosen.flatMap(({ object: { kind, facts } }) =>
-    kind === "grant" ? [facts.scope] : [],
+    kind === "grant" && facts.scope.startsWith(TABLE) ? [facts.scope.slice(TABLE.length)] : [],
   );
+  // One that is missing is made here, and nobody's before that.
   const { tables } = await one<{ tables: string | null }>(
     tx,
-    sql`select string_agg(distinct name, ', ') as tables
-      from unnest(${sql.param(granted)}::text[]) as scope, lateral (select substr(scope, length('TABLE ') + 1) as name) as of
-      where starts_with(scope, 'TABLE ') and to_regclass(name) is not null`,
+    sql`select string_agg(distinct name, ', ') as tables from unnest(${sql.param(granted)}::text[]) as name
+      where to_regclass(name) is not null`,
   );
   if (tables === null) return [];
   const statement = `LOCK TABLE ${tables} IN SHARE UPDATE EXCLUSIVE MODE`;
